@@ -109,6 +109,11 @@ class Settings(_FromEnvironment):
         description="How long ended jobs are kept where neither their organization nor their type says (R14)",
     )
     dead_letter_alert: int = Field(default=50, ge=0, description="Unresolved dead letters that raise an alert (R8)")
+    log_tracebacks: bool = Field(
+        default=False,
+        description="Log each dead letter's traceback, as it is stored. It may quote what belongs to an organization: "
+        "set it where all readers of the log may read that. Of organizations with an encryption key none is logged",
+    )
     directory_max_age: float = Field(
         default=5.0, ge=0, le=LONGEST_DIRECTORY_AGE, description="How old a host's answers may be when jobs start (R19)"
     )

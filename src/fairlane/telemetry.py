@@ -1,7 +1,7 @@
 """The subscriber that writes the code's events as lines of the logger `fairlane`. It owns their wording.
 
-No line holds parameters, results or error texts of a job. The subscriber changes nothing, and its errors must not reach
-the code that emitted the event.
+No line holds parameters, results or error texts of a job, unless the setting `log_tracebacks` adds the traceback of a
+dead letter. The subscriber changes nothing, and its errors must not reach the code that emitted the event.
 """
 
 import logging
@@ -18,6 +18,7 @@ from fairlane.domain.texts import printable
 from fairlane.domain.timing import SAY_AGAIN
 
 _log = logging.getLogger("fairlane")
+QUOTED: Final = "  > "  # before each line of a dead letter's traceback
 
 
 # There are tens of thousands of these events a second, and few are read. JobEnded only counts if the attempt succeeded.
@@ -46,7 +47,10 @@ class EventLog:
         if line is not None:
             level, text = line
             error = event.error if isinstance(event, e.ServiceFailed) else None
-            _log.log(level, "%s", printable(text), exc_info=error, extra={"event": event})
+            if isinstance(event, e.JobEnded) and event.traceback:
+                _log_dead_letter(level, printable(text), event, event.traceback)
+            else:
+                _log.log(level, "%s", printable(text), exc_info=error, extra={"event": event})
 
     def hears(self, kind: type[Event]) -> bool:
         """Return False if events of this kind are below the current level; for JobEnded, if successes are."""
@@ -65,6 +69,16 @@ class EventLog:
             return True
 
 
+def _log_dead_letter(level: int, text: str, event: e.JobEnded, traceback: str) -> None:
+    """Write the line with the traceback below it. Each of its lines is marked: its text may be a tenant's, and look
+    like a line of the log.
+    """
+    if _log.isEnabledFor(level):
+        record = _log.makeRecord(_log.name, level, __file__, 0, "%s", (text,), None, extra={"event": event})
+        record.exc_text = "\n".join(f"{QUOTED}{printable(line)}" for line in traceback.splitlines())
+        _log.handle(record)
+
+
 def _line(event: Event) -> tuple[int, str] | None:
     return _of_job(event) or _of_worker(event) or _of_operation(event) or _of_organization(event)
 
@@ -79,7 +93,7 @@ def _of_job(event: Event) -> tuple[int, str] | None:
             which = f", {event.failed}" if event.failed is not None else ""
             # The error's text and its traceback belong to the organization, so the log only says where they are.
             why = f" To see why: {_show_command(event)}" if cause or is_dead else ""
-            level = logging.WARNING if cause or is_dead else logging.INFO
+            level = logging.ERROR if is_dead else logging.WARNING if cause else logging.INFO
             end = event.status if event.snoozed is None else f"snoozed for {event.snoozed:g} s"
             return level, f"{_name(event)}: {end}{cause} after {event.seconds:.2f} s{which}.{why}"
         case e.LeaseLost():
@@ -175,6 +189,7 @@ def _of_organization(event: Event) -> tuple[int, str] | None:
                 f"Jobs of {event.organization} wait: this worker can't use its encryption key. {event.why}"
             )
         case e.BreakerClosed():
+            # The error's text and its traceback belong to the organization, so the log only says where they are.
             why = f"{event.by} closed its breaker" if event.by else "the job on trial completed"
             return logging.INFO, f"{event.job_type} of {event.organization} starts again: {why}."
         case _:

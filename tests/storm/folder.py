@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from fairlane.telemetry import QUOTED
+
 DIRECTORY: Final = "STORM_DIRECTORY"  # environment variable: the folder
 _TRACEBACK: Final = "Traceback (most recent call last)"
 WORKER: Final = "STORM_WORKER"  # environment variable: which worker a process is, or belongs to
@@ -37,10 +39,10 @@ def log_file(directory: Path, worker: str) -> Path:
 
 
 def tracebacks(directory: Path) -> Iterator[str]:
-    """Yield the workers, or children of workers, with an unexpected error in their log."""
+    """Yield the workers, or children of workers, with an unexpected error in their log. A dead letter's is expected."""
     for log in sorted(log_file(directory, "").parent.glob("*.log")):
         with log.open(encoding="utf-8", errors="replace") as lines:
-            if any(_TRACEBACK in line for line in lines):
+            if any(_TRACEBACK in line and not line.startswith(QUOTED) for line in lines):
                 yield f"{log.stem} has a traceback in its log"
 
 

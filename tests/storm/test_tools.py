@@ -76,7 +76,8 @@ def test_a_line_that_a_kill_cut_off_is_not_read(tmp_path: Path) -> None:
 
 def test_a_traceback_in_a_workers_log_is_found(tmp_path: Path) -> None:
     folder.prepare(tmp_path)
-    folder.log_file(tmp_path, "worker1-1").write_text("WARNING claim: trying again\n")
+    quoted = "ERROR a dead letter\n  > Traceback (most recent call last):\n  >   File …\n"
+    folder.log_file(tmp_path, "worker1-1").write_text(f"WARNING claim: trying again\n{quoted}")
     assert list(folder.tracebacks(tmp_path)) == []
     folder.log_file(tmp_path, "worker1-2").write_text("WARNING\nTraceback (most recent call last):\n  File …\n")
     assert list(folder.tracebacks(tmp_path)) == ["worker1-2 has a traceback in its log"]

@@ -1,10 +1,11 @@
 """Events as values: the one seam for logs, metrics and the terminal. The code emits events; subscribers word them.
 
-No event holds parameters, results or error texts: more people read a log than the members of a job's organization.
+No event holds parameters, results or error texts: more people read a log than the members of a job's organization. The
+exception is a dead letter's traceback, where the setting `log_tracebacks` asks for it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -82,7 +83,9 @@ class JobEnded(Event):
     with their parent or their organization, or because their worker was lost too often. The execution log has them all.
 
     `error_type` None: the attempt ended well; `seconds`: how long its handler ran; `failed`: the number of the failed
-    attempt and of all attempts; `snoozed`: the seconds until the next attempt, if the handler raised `Snooze`.
+    attempt and of all attempts; `snoozed`: the seconds until the next attempt, if the handler raised `Snooze`;
+    `traceback`: of a dead letter, as it is stored with the job; None unless the setting `log_tracebacks` is on, and for
+    an organization with an encryption key.
     """
 
     organization: str
@@ -93,6 +96,7 @@ class JobEnded(Event):
     seconds: float
     failed: Try | None = None
     snoozed: float | None = None
+    traceback: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -407,10 +407,16 @@ class Results:
                 key = item.organization, item.job_id, item.job_type
                 is_back = ended is JobStatus.QUEUED
                 snoozed = outcome.seconds if isinstance(outcome, Snoozed) and is_back else None
-                self._deps.emit(JobEnded(*key, ended, error, item.seconds, transition.failed, snoozed))
+                trace = self._told_traceback(item, met) if ended is JobStatus.DEAD_LETTER else None
+                self._deps.emit(JobEnded(*key, ended, error, item.seconds, transition.failed, snoozed, trace))
         self.tally.add(counted)
         self.changed.set()
         self._on_written(any(one.may_make_ready for one in done))
+
+    def _told_traceback(self, item: Finish, error: ErrorReport | None) -> str | None:
+        """Return the traceback for subscribers; None if they are not to be told: a key seals it in the database."""
+        is_told = self._deps.settings.log_tracebacks and item.seal is None
+        return error.traceback if is_told and error is not None else None
 
 
 def _size(item: Finish) -> int:
