@@ -62,7 +62,7 @@ NAMES: Final = {
     "fl.workers",
     "jobs": "Job JobStatus Result Artifact LogEntry LogLine JobChange Explanation Reason ReasonCode DeadLetter "
     "DeadLetterGroup Resolution Refusal RetriedGroup BulkAction BulkState BulkVerb Mine Page",
-    "handlers": "JobContext ctx.log ctx.parents Track Interrupted RecordingContext ManualClock",
+    "handlers": "JobContext ctx.log ctx.parents Track Interrupted current_job CurrentJob RecordingContext ManualClock",
     "views": "Organization OrganizationStatus JobTypeView JobTypeLimit Limit Breaker Trial Try PauseView Schedule "
     "Timetable Missed Metrics SlowJob Spread WorkerView Drained",
     "users": "fl.users fl.tokens fl.keys fl.audit User Token Credential CredentialKind Principal Right Role Member "
@@ -70,7 +70,7 @@ NAMES: Final = {
     "events": "Event JobStarted JobProgressed JobEnded JobsRescued LeaseLost HandlerAbandoned BreakerOpened "
     "BreakerClosed DeadLetterAlert AlertKind QueueLimitWarning TickRefused KeyMissed DirectoryLost DirectoryBack "
     "StorageLost StorageBack LoopBlocked QueuesNotServed ServiceFailed WorkerStarted WorkerStopping WorkerStopped "
-    "WorkerStuck WorkerUnfit",
+    "WorkerStuck WorkerUnfit JobLogFilter JsonFormatter",
     "settings": "Settings WebSettings",
 }
 

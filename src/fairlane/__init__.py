@@ -126,6 +126,7 @@ if TYPE_CHECKING:
     from fairlane.domain.statuses import Role as Role
     from fairlane.engine.batch import Submission as Submission
     from fairlane.engine.batch import new_id as new_id
+    from fairlane.engine.context import CurrentJob as CurrentJob
     from fairlane.engine.context import Interrupted as Interrupted
     from fairlane.engine.context import JobContext as JobContext
     from fairlane.engine.context import JobLog as JobLog
@@ -133,6 +134,9 @@ if TYPE_CHECKING:
     from fairlane.engine.context import Parent as Parent
     from fairlane.engine.context import Receipt as Receipt
     from fairlane.engine.context import Track as Track
+    from fairlane.engine.context import current_job as current_job
+    from fairlane.engine.job_logs import JobLogFilter as JobLogFilter
+    from fairlane.engine.job_logs import JsonFormatter as JsonFormatter
     from fairlane.engine.open_transactions import TransactionNotUsed as TransactionNotUsed
     from fairlane.engine.worker import Drained as Drained
     from fairlane.engine.worker import Worker as Worker
@@ -186,7 +190,8 @@ _NAMES: Final = {
     "tenancy.directory": "Directory Membership Standing",
     "jobtypes.job_type": "JobType",
     "jobtypes.options": "Isolation OnDuplicate Options",
-    "engine.context": "Interrupted JobContext JobLog Level Parent Receipt Track",
+    "engine.context": "CurrentJob Interrupted JobContext JobLog Level Parent Receipt Track current_job",
+    "engine.job_logs": "JobLogFilter JsonFormatter",
     "engine.worker": "Drained Worker",
     "store.clock": "Clock",
 }

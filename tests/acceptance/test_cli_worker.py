@@ -1,5 +1,6 @@
 """`fairlane worker` as processes of their own, told by signals and watched by the lines they write."""
 
+import json
 import os
 import re
 import signal
@@ -65,6 +66,14 @@ if os.environ.get("FADES"):
 async def greet(ctx, name: str) -> str:
     ctx.progress(50, "thinking")
     return f"Hello, {name}!"
+
+@fl.job_type("say", dedup_window=0)
+async def say(ctx, words: str) -> None:
+    logging.getLogger("shop").info(words)
+
+@fl.job_type("say.apart", dedup_window=0, isolation="process")
+def say_apart(ctx, words: str) -> None:
+    logging.getLogger("shop").info(words)
 
 letters = ThreadPoolExecutor(1)
 
@@ -363,3 +372,25 @@ def test_several_processes_on_a_terminal_write_lines_instead_of_over_each_other(
     workers.send(signal.SIGTERM)
     workers.end()
     assert "\x1b" not in "".join(workers.seen)
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_each_log_line_is_an_object_of_json_with_the_fields_of_its_job(
+    fl: Fairlane, start: Start, processes: str
+) -> None:
+    worker = start("--log-format", "json", "--processes", processes)
+    worker.line("serves")
+    jobs = [fl.submit(name, organization="acme", parameters={"words": "ink low"}) for name in ("say", "say.apart")]
+    for job in jobs:
+        fl.wait(job, organization="acme", timeout=PATIENCE)
+    worker.send(signal.SIGTERM)
+    assert worker.end() == 0
+    lines = [json.loads(line) for line in worker.seen if line != "leaves\n"]  # the application prints that
+    assert all(line.keys() >= {"time", "level", "logger", "message"} for line in lines)
+    told = {line["job_id"]: line for line in lines if line["message"] == "ink low"}
+    assert {
+        job_id: (line["logger"], line["organization"], line["job_type"], line["attempt"])
+        for job_id, line in told.items()
+    } == {str(job.id): ("shop", "acme", job.job_type, 1) for job in jobs}
+    ended = [line["job_id"] for line in lines if ": completed" in line["message"]]
+    assert sorted(ended) == sorted(told)

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from fairlane import IllegalTransition, JobContext, JobStatus, PermanentError, TransientError
+from fairlane.engine.context import JOB, Life
 from fairlane.engine.executors import loop_threads
 from fairlane.engine.executors.async_ import AsyncExecutor
-from fairlane.engine.executors.loop_threads import FEWEST, JOB, MORE, Life, LoopThreads
+from fairlane.engine.executors.loop_threads import FEWEST, MORE, LoopThreads
 from tests.engine.recording import Begun, call, end_of, in_threads
 from tests.engine.worker_kit import Engine, engine, running, until
 from tests.patience import PATIENCE

@@ -19,6 +19,8 @@ from fairlane.cli.output import console
 from fairlane.cli.session import APP_EXAMPLE, engine, target_of
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.timing import DAY
+from fairlane.engine.job_logs import LogFormat, Logs
+from fairlane.engine.own_loop import tell_of_threads_without_words
 from fairlane.engine.supervisor import EXIT_REPLACE, Supervisor, stop_with_supervisor
 
 if TYPE_CHECKING:
@@ -71,6 +73,9 @@ def worker(
     log_level: Annotated[
         LogLevel, typer.Option(help="The lowest level of log lines that are printed.")
     ] = LogLevel.INFO,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="The form of log lines; json: one object a line, with the fields of the job.")
+    ] = LogFormat.TEXT,
 ) -> None:
     """Run jobs until SIGTERM or Ctrl-C; then let running jobs finish within the grace period.
 
@@ -90,15 +95,17 @@ def worker(
     # own handlers, SIGTERM would end a process that is about to end anyway, and with another exit code.
     atexit.register(signal.signal, signal.SIGTERM, signal.SIG_IGN)
     fl = _application(context)
+    logs = Logs(_level(log_level), log_format)
+    tell_of_threads_without_words()
     if processes > 1:
-        _set_up_logging(_level(log_level), logging.StreamHandler())
+        logs.set_up()
         _refuse_schema(fl)
-        command = _command(context, queue or [], concurrency, log_level)
+        command = _command(context, queue or [], concurrency, log_level, log_format)
         Supervisor([_named(command, name, number) for number in range(1, processes + 1)]).run()
         return
     from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
 
-    live = console(stderr=True).is_terminal and not plain
+    live = console(stderr=True).is_terminal and not plain and log_format is LogFormat.TEXT
     terminal = os.fdopen(os.dup(sys.stderr.fileno()), "w") if live else sys.stderr
     display = WorkerDisplay(console(file=terminal)) if live else None
     one = fl.worker(
@@ -109,15 +116,20 @@ def worker(
     )
     _end_in_order_at_sigterm(one)
     if display is None:
-        _set_up_logging(_level(log_level), logging.StreamHandler())
+        logs.set_up()
         one.run()
     else:
         # The display shows what happens to jobs.
-        _set_up_logging(max(_level(log_level), logging.WARNING), DisplayHandler(display))
+        logs._replace(level=max(logs.level, logging.WARNING)).set_up(DisplayHandler(display))
         with display, stderr_shown(display, terminal):
             one.run()
-    code = EXIT_REPLACE if one.must_be_replaced else 0
-    if one.left_work_behind:
+    _leave(one, fl.settings.grace)
+
+
+def _leave(worker: "Worker", grace: float) -> None:
+    """End the process after the worker, with the exit code that asks for another one if that is needed."""
+    code = EXIT_REPLACE if worker.must_be_replaced else 0
+    if worker.left_work_behind:
         # Python's own exit would wait for threads that never end, or abort the process if a thread runs native code.
         _end_within(_LAST_WAIT, code)
         atexit._run_exitfuncs()  # noqa: SLF001 - what the application has registered; else nobody would run it
@@ -126,7 +138,7 @@ def worker(
         os._exit(code)
     if code:
         # Threads of the application or of handlers get as long as jobs; a replacement may wait for this process.
-        _end_within(max(fl.settings.grace, _LAST_WAIT), code)
+        _end_within(max(grace, _LAST_WAIT), code)
         raise typer.Exit(code)
 
 
@@ -201,7 +213,9 @@ def _refuse_schema(fl: "Fairlane") -> None:
     fl.close()
 
 
-def _command(context: typer.Context, queues: list[str], concurrency: int, log_level: LogLevel) -> list[str]:
+def _command(
+    context: typer.Context, queues: list[str], concurrency: int, log_level: LogLevel, log_format: LogFormat
+) -> list[str]:
     """Return a child's command line. The URL, which may hold a password, is in the environment.
 
     Several displays on one terminal would overwrite each other.
@@ -209,7 +223,7 @@ def _command(context: typer.Context, queues: list[str], concurrency: int, log_le
     app = target_of(context).app
     assert app is not None
     command = [sys.executable, "-m", "fairlane", "--app", app, "worker", "--processes", "1", "--plain"]
-    command += ["--concurrency", str(concurrency), "--log-level", log_level]
+    command += ["--concurrency", str(concurrency), "--log-level", log_level, "--log-format", log_format]
     return [*command, *(part for queue in queues for part in ("--queue", queue))]
 
 
@@ -220,20 +234,3 @@ def _named(command: list[str], name: str | None, number: int) -> list[str]:
 
 def _level(level: LogLevel) -> int:
     return logging.getLevelNamesMapping()[level.upper()]
-
-
-def _set_up_logging(level: int, handler: logging.Handler) -> None:
-    """Set up log lines, unless the application has configured logging itself."""
-    from fairlane.cli.worker_display import DisplayHandler
-    from fairlane.engine.own_loop import tell_of_threads_without_words
-
-    tell_of_threads_without_words()
-    is_live = isinstance(handler, DisplayHandler)
-    line = "%(asctime)s  %(message)s" if is_live else "%(asctime)s %(levelname)-7s %(message)s"
-    formatter = logging.Formatter(line, "%H:%M:%SZ" if is_live else "%Y-%m-%d %H:%M:%SZ")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.basicConfig(level=level, handlers=[handler])
-    logging.getLogger("fairlane").setLevel(level)
-    # It logs each look at the schema's revision.
-    logging.getLogger("alembic").setLevel(logging.WARNING)

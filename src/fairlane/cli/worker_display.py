@@ -187,6 +187,9 @@ class DisplayHandler(logging.Handler):
     def __init__(self, display: WorkerDisplay) -> None:
         super().__init__()
         self._display = display
+        formatter = logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%SZ")
+        formatter.converter = time.gmtime
+        self.setFormatter(formatter)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record, unless the display has its own line for the event."""

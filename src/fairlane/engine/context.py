@@ -22,10 +22,11 @@ from collections.abc import (
 )
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, NoReturn, TypeVar, get_args
+from typing import Any, Final, Generic, Literal, NamedTuple, NoReturn, TypeVar, get_args
 from uuid import UUID
 
 from fairlane.domain.errors import PermanentError
@@ -136,6 +137,55 @@ class Interrupt:
         assert self.reason is not None
         self.was_thrown = True
         raise Interrupted(self.reason)
+
+
+class CurrentJob(NamedTuple):
+    """The job and the attempt that `current_job` returns."""
+
+    job_id: UUID
+    organization: str
+    job_type: str
+    attempt: int
+
+
+class Life:
+    """Tell whose job it is, when its handler has ended, by `time.monotonic()`, and how long its type lets one run.
+
+    It refers to nothing large: a task, a timer or a connection may keep it, and so keeps no job.
+    """
+
+    __slots__ = ("attempt", "ended", "job_id", "job_type", "organization", "timeout")
+
+    def __init__(
+        self,
+        organization: str,
+        timeout: float | None,
+        job_id: UUID | None = None,
+        job_type: str = "",
+        attempt: int = 0,
+    ) -> None:
+        self.ended: float | None = None
+        self.organization = organization
+        self.timeout = timeout
+        self.job_id = job_id
+        self.job_type = job_type
+        self.attempt = attempt
+
+
+# Whose code it is that runs; None: Fairlane's own, or the application's outside of jobs.
+JOB: Final[ContextVar[Life | None]] = ContextVar("fairlane_job", default=None)
+
+
+def current_job() -> CurrentJob | None:
+    """Return the job whose handler, or its middleware, calls this; None outside of jobs.
+
+    Tasks and `asyncio.to_thread` inherit it, as they inherit every context variable. A thread that the handler starts
+    by itself does not.
+    """
+    life = JOB.get()
+    if life is None or life.job_id is None:
+        return None
+    return CurrentJob(life.job_id, life.organization, life.job_type, life.attempt)
 
 
 class Receipt:

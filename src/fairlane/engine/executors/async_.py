@@ -28,7 +28,6 @@ from fairlane.engine.executors.base import (
     overdue_report,
     run_async,
 )
-from fairlane.engine.executors.loop_threads import Life
 from fairlane.engine.reports import Interruption
 from fairlane.jobtypes.job_type import JobType
 from fairlane.jobtypes.parameters_values import encode_small
@@ -44,24 +43,18 @@ _EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3,
 class AsyncExecution(Execution):
     """`Execution` of a task."""
 
-    __slots__ = ("_executor", "_life", "task")
+    __slots__ = ("_executor", "task")
 
     def __init__(self, call: Call, on_end: OnEnd, executor: "AsyncExecutor") -> None:
         super().__init__(call, on_end)
         self._executor = executor
-        self._life = Life(call.inputs.organization, call.job_type.options.timeout)
-        handler = run_async(call.job_type.handler, call.context, call.arguments, self._life)
+        handler = run_async(call.job_type.handler, call.context, call.arguments, self.life)
         self.task = asyncio.Task(handler, loop=executor.loop, name=call.inputs.job_type, **_EAGER)
         if self.task.done():
             self._on_done(self.task)
         else:
             executor.running.add(self)
             self.task.add_done_callback(self._on_done)
-
-    def tell(self, value: object, raised: Raised | None) -> None:
-        """Tell the outcome, and mark the handler's threads as left behind from now on."""
-        self._life.ended = time.monotonic()
-        super().tell(value, raised)
 
     def interrupt(self, reason: Interruption) -> None:
         """Cancel the task. The first reason stands, a second call does nothing."""

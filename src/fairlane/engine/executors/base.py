@@ -9,8 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from fairlane.domain.errors import FairlaneError, TransientError
 from fairlane.domain.outcomes import ErrorReport, Outcome
-from fairlane.engine.context import Interrupted, JobContext
-from fairlane.engine.executors.loop_threads import JOB, Life
+from fairlane.engine.context import JOB, Interrupted, JobContext, Life
 from fairlane.engine.reports import AttemptInputs, Channel, Interruption
 from fairlane.jobtypes.job_type import JobType
 
@@ -99,12 +98,14 @@ class Execution(ABC):
         started: when the handler began, by the same clock; None while its process is still starting, or not there.
         ended: when it ended, by the same clock, if that was not on the loop, which may be late to hear of it.
         outcome: the outcome, if it is judged before the end is told: a large result takes long to encode.
+        life: of the job, for the context variable of its handler.
     """
 
-    __slots__ = ("_on_end", "call", "ended", "entered", "outcome", "started")
+    __slots__ = ("_on_end", "call", "ended", "entered", "life", "outcome", "started")
 
     def __init__(self, call: Call, on_end: OnEnd) -> None:
         self.call = call
+        self.life = life_of(call.inputs, call.job_type.options.timeout)
         self.entered: float | None = time.monotonic()
         self.started: float | None = self.entered
         self.ended: float | None = None
@@ -117,7 +118,8 @@ class Execution(ABC):
         return self._on_end is None
 
     def tell(self, value: object, raised: Raised | None) -> None:
-        """Tell the end of the handler; only the first call counts."""
+        """Tell the end of the handler; only the first call counts. Its threads are left behind from now on."""
+        self.life.ended = time.monotonic()
         on_end, self._on_end = self._on_end, None
         if on_end is None:
             return
@@ -159,16 +161,18 @@ class Executor(ABC):
         """
 
 
+def life_of(inputs: AttemptInputs, timeout: float | None) -> Life:
+    """Return the life of an attempt. `timeout`: of its type, in seconds."""
+    return Life(inputs.organization, timeout, inputs.job_id, inputs.job_type, inputs.attempt)
+
+
 async def run_async(
-    handler: Callable[..., Awaitable[object]],
-    context: JobContext,
-    arguments: Mapping[str, object],
-    life: Life | None = None,
+    handler: Callable[..., Awaitable[object]], context: JobContext, arguments: Mapping[str, object], life: Life
 ) -> object:
     """Run an `async def` handler, and wait for its reports.
 
     Args:
-        life: the job that owns its threads of the loop; None: it is alone on its loop.
+        life: the job that owns its threads of the loop.
     """
     JOB.set(life)
     try:

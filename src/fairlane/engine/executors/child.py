@@ -37,11 +37,12 @@ from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.secrets import secret_values
 from fairlane.encryption.pieces import pieces_of
 from fairlane.engine import own_loop
-from fairlane.engine.context import Interrupt, Interrupted, JobContext
+from fairlane.engine.context import JOB, Interrupt, Interrupted, JobContext
 from fairlane.engine.executors import wire
-from fairlane.engine.executors.base import ending, run_async
+from fairlane.engine.executors.base import ending, life_of, run_async
 from fairlane.engine.executors.target import load_handler
 from fairlane.engine.executors.wire import Message
+from fairlane.engine.job_logs import LogFormat, Logs
 from fairlane.engine.reports import Checkpoint, File, Interruption, Progress, Report, storable, with_results
 from fairlane.jobtypes.parameters import Signature
 from fairlane.jobtypes.parameters_values import encode_result
@@ -148,10 +149,13 @@ class Run:
 
     def execute(self) -> object:
         """Run the handler in the main thread and return its value."""
+        life = life_of(self.inputs, self.inputs.timeout)
+        JOB.set(life)
         self.armed = True
         if self.interrupt.reason is not None:
             self.interrupt.throw()
         handler, parameters = _handler(self.inputs.job_type, *self._target)
+        self._child.set_up_logs()
         arguments = parameters.decode(self.inputs.parameters)
         is_async = iscoroutinefunction(handler)
         try:
@@ -164,7 +168,7 @@ class Run:
             return handler(context, **arguments)
         # A cancellation stops a task; an exception raised by a signal would break its loop.
         self.armed = False
-        return asyncio.run(self._cancelable(partial(run_async, handler, context, arguments)))
+        return asyncio.run(self._cancelable(partial(run_async, handler, context, arguments, life)))
 
     def failure(self, raised: BaseException) -> Message:
         """Return the message about a handler that raised."""
@@ -219,6 +223,7 @@ class Child:
         self._answers: dict[int, Future[Any]] = {}
         self._limits = _limits()
         self.directory = Path()
+        self.logs: Logs | None = None
 
     def serve(self) -> NoReturn:
         """Run handlers, one after the other, for ever."""
@@ -259,10 +264,19 @@ class Child:
         if hello is None:
             sys.exit(_ALONE)
         self.directory = Path(hello["hello"])
+        if logs := hello.get("logs"):
+            level, form = logs
+            self.logs = Logs(level, LogFormat(form))
         sys.path[:] = hello["path"]
         del os.environ["PYTHONPATH"]
         if hello["pythonpath"] is not None:
             os.environ["PYTHONPATH"] = hello["pythonpath"]
+
+    def set_up_logs(self) -> None:
+        """Log as the worker does, unless the application, which is imported by now, has configured logging itself."""
+        logs, self.logs = self.logs, None
+        if logs is not None:
+            logs.set_up()
 
     def _end_of(self, run: Run) -> Message:
         try:

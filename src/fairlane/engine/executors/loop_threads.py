@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import ContextVar
 from functools import partial
 from itertools import count
 from queue import Empty, SimpleQueue
@@ -21,6 +20,7 @@ from typing import Any, Final, TypeVar
 
 from fairlane.domain.errors import TransientError
 from fairlane.domain.timing import IDLE_THREADS
+from fairlane.engine.context import JOB, Life
 from fairlane.store.shared_threads import end_of
 
 T = TypeVar("T")
@@ -29,24 +29,6 @@ MORE: Final = min(32, (os.cpu_count() or 1) + 4) - 1  # threads beyond the first
 FEWEST: Final = 64  # threads that jobs of an organization may leave behind on a worker, however few slots it has
 LONG: Final = 30.0  # seconds; so long ago a job has ended of which a call that runs counts as left behind
 _numbers = count(1)
-
-
-class Life:
-    """Tell whose job it is, when its handler has ended, by `time.monotonic()`, and how long its type lets one run.
-
-    It refers to nothing: a task, a timer or a connection may keep it, and so keeps no job.
-    """
-
-    __slots__ = ("ended", "organization", "timeout")
-
-    def __init__(self, organization: str, timeout: float | None) -> None:
-        self.ended: float | None = None
-        self.organization = organization
-        self.timeout = timeout
-
-
-# Whose code it is that runs on the loop; None: Fairlane's own.
-JOB: Final[ContextVar[Life | None]] = ContextVar("fairlane_loop_job", default=None)
 
 
 class _Calls:

@@ -50,6 +50,7 @@ from fairlane.engine.executors.base import (
 )
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.wire import Message
+from fairlane.engine.job_logs import Logs
 from fairlane.engine.reports import File, Interruption, LoggedLine, Progress
 from fairlane.engine.service import in_thread
 
@@ -142,7 +143,8 @@ class ChildProcess:
         self.organization: str | None = None  # of its latest run
         self._has_loaded = False  # the application, which takes most of the time until the first handler begins
         self._process, connection, self._lifeline = _spawn()
-        self.send({"hello": str(self._directory), "path": sys.path, "pythonpath": os.environ.get("PYTHONPATH")})
+        python_path = os.environ.get("PYTHONPATH")
+        self.send({"hello": str(self._directory), "path": sys.path, "pythonpath": python_path, "logs": Logs.present()})
         self.ended = self._loop.create_task(self._attend(connection), name=f"child process {self.pid}")
 
     @property

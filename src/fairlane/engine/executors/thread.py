@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Final
 
 from fairlane.domain.timing import IDLE_THREADS
-from fairlane.engine.context import Interrupted
+from fairlane.engine.context import JOB, Interrupted
 from fairlane.engine.executors.base import JUDGED, START_LIMIT, Abandoned, Call, Execution, Executor, NotBegun, OnEnd
 from fairlane.engine.reports import Interruption
 
@@ -76,7 +76,9 @@ class ThreadExecution(Execution):
         self.entered = self.started = time.monotonic()
         try:
             # An empty context: the next handler does not see a variable that this one sets.
-            return contextvars.Context().run(self.call.job_type.handler, self.call.context, **self.call.arguments), None
+            variables = contextvars.Context()
+            variables.run(JOB.set, self.life)
+            return variables.run(self.call.job_type.handler, self.call.context, **self.call.arguments), None
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the handler, not to the thread
             return None, error
         finally:

@@ -1,7 +1,8 @@
 """The messages between a worker and its child processes: JSON, one message a line. Nothing is pickled.
 
 From the worker:
-    hello: path, pythonpath, directory   once; the directory is for files under way
+    hello: path, pythonpath, directory,  once; the directory is for files under way. `logs`: level and form of log
+           logs                          lines, None if the application has set up logging itself
     start: inputs, target, errors,        run this handler; `errors` names its type's own transient and permanent ones,
            limit, run                    `limit` is of its result in bytes, and `run` numbers what is run, so that
                                          nothing late is mistaken
