@@ -387,3 +387,51 @@ async def test_a_websocket_by_which_nothing_is_read_is_not_kept(api: Api, monkey
         await eventually(lambda: not api.server._server.server_state.connections)
         connection.transport.abort()
     await eventually(lambda: not live.hub.clients)
+
+
+async def unread_websocket(api: Api, reader: socket.socket) -> Any:
+    """Return a websocket that was let in, and reads only what is asked of it."""
+    place = f"{api.url.replace('http', 'ws')}/api/v1/socket.io/?EIO=4&transport=websocket"
+    ticket = await ticket_of(api, api.token("member"))
+    # Else the kernel itself takes some megabytes.
+    reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    reader.connect((urlsplit(api.url).hostname, urlsplit(api.url).port))
+    connection = await websockets.connect(
+        place, sock=reader, compression=None, max_queue=1, max_size=None, ping_interval=None
+    )
+    await connection.recv()
+    await connection.send(f'40{{"ticket":"{ticket}"}}')
+    await connection.recv()
+    return connection
+
+
+async def test_a_client_that_reads_no_answers_gets_no_more_snapshots_until_it_has_read_them(api: Api):
+    job = api.fl.submit("report", organization="acme", user="member", parameters={"month": "x" * 200_000})
+    with socket.socket() as reader:
+        connection = await unread_websocket(api, reader)
+        hub = api.app.state.web.live.hub
+        for number in range(40):
+            await connection.send(f'42{number}["subscribe",{{"organization":"acme","job":"{job.id}"}}]')
+        await eventually(lambda: hub.rooms)
+        await connection.send(f'42["unsubscribe",{{"room":"job:{job.id}"}}]')
+        await eventually(lambda: not hub.rooms)  # so all were answered
+        answers = [await connection.recv() for _ in range(40)]
+        snapshots = [one for one in answers if len(one) > 200_000]
+        assert 1 <= len(snapshots) <= 5
+        assert all('"status":429' in one for one in answers if one not in snapshots)
+        await connection.send(f'4240["subscribe",{{"organization":"acme","job":"{job.id}"}}]')
+        assert len(await connection.recv()) > 200_000
+        connection.transport.abort()
+
+
+async def test_a_client_that_asks_on_without_reading_is_dropped(api: Api, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("fairlane.realtime.sockets._MOST_UNREAD", 20)
+    job = api.fl.submit("report", organization="acme", user="member", parameters={"month": "x" * 200_000})
+    with socket.socket() as reader:
+        connection = await unread_websocket(api, reader)
+        for number in range(60):
+            await connection.send(f'42{number}["subscribe",{{"organization":"acme","job":"{job.id}"}}]')
+        hub = api.app.state.web.live.hub
+        await eventually(lambda: hub.dropped)
+        connection.transport.abort()
+    await eventually(lambda: not hub.clients)

@@ -64,7 +64,7 @@ class Message:
         key: of several waiting messages with the same key only the latest is kept.
     """
 
-    __slots__ = ("data", "key", "name", "room", "sent_as")
+    __slots__ = ("data", "key", "name", "room", "sent_as", "text")
 
     def __init__(self, room: Room | None, event: Event, *, key: Hashable = None) -> None:
         self.room = room
@@ -72,6 +72,7 @@ class Message:
         self.data = event.model_dump(mode="json")
         self.key = key
         self.sent_as: Any = None  # the packet for sockets; the first socket makes it
+        self.text: str | None = None  # the text for streams; the first stream makes it
 
 
 @dataclass(slots=True)

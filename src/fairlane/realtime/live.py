@@ -103,6 +103,7 @@ class Live:
         read_timeout: float,
     ) -> None:
         self.hub = Hub()
+        self.streaming = asyncio.Lock()  # of the one stream that may send
         self._database = database
         self._feed = Feed(database, keyring)
         self._membership = membership

@@ -23,7 +23,7 @@ from socketio.packet import EVENT, Packet
 
 from fairlane.domain.errors import FairlaneError, InvalidParameters, RateLimited
 from fairlane.domain.permissions import Principal
-from fairlane.domain.timing import STRANGER_WAITS
+from fairlane.domain.timing import RETRY_LATER, STRANGER_WAITS
 from fairlane.realtime.hub import MOST_ROOMS, STALLED, Client, Message
 from fairlane.realtime.live import Doorkeeper, Live
 
@@ -35,7 +35,8 @@ _HAS_SHOWN: Final = "fairlane.has_shown"  # in a connection's environment: it ha
 LARGEST: Final = 64 * 1024  # bytes that a client sends at once
 PACKETS, PACKETS_A_SECOND = 200, 20  # of a client
 _PACKETS_OF_STRANGER: Final = 20  # that a client without a ticket may send at once, where it polls
-_MOST_UNFETCHED: Final = 300  # packets for a client that polls: answers, beside the 16 in flight
+_MOST_UNREAD: Final = 300  # packets that wait for a client: answers, and up to 16 messages
+_MOST_CHARACTERS: Final = 64 * 1024  # of these packets; while more wait, the client gets no other snapshot
 _LONGEST_SECRET: Final = 200  # characters
 _UNAUTHORIZED: Final = "unauthorized"
 _UNAVAILABLE: Final = "unavailable"
@@ -100,6 +101,7 @@ class Sockets:
             logger=_quiet,
             engineio_logger=_quiet,
         )
+        self._server.eio.create_queue = _Unread
         for name in ("connect", "disconnect", *REQUESTS):
             self._server.on(name, getattr(self, f"_{name}"))
         self._clients: dict[str, _Connection] = {}
@@ -127,11 +129,11 @@ class Sockets:
     async def take(self, eio_sid: str, packets: int) -> bool:
         """Count packets that come by polling; return False, and close the connection, if it is too many.
 
-        A client without a ticket may send few. A client that fetches no answers may send no more, as they are kept.
+        A client without a ticket may send few. A client that reads no answers may send no more, as they are kept.
         """
         socket = self._server.eio.sockets[eio_sid]
         allowance = self._allowances.setdefault(socket, Allowance(_PACKETS_OF_STRANGER))
-        if allowance.take(packets) and socket.queue.qsize() < _MOST_UNFETCHED:
+        if allowance.take(packets) and socket.queue.qsize() < _MOST_UNREAD:
             return True
         await self._drop(eio_sid)
         self._forget_closed()
@@ -230,6 +232,7 @@ class Sockets:
         try:
             asked = wanted if isinstance(wanted, Mapping) else {}
             async with connection.turn:
+                self._refuse_unless_read(connection)
                 tenant = self._door.tenant(client.principal)
                 opened = await self._live.ask(tenant, self._door.open, client.principal, asked)
                 if len(client.rooms | {opened.room}) > MOST_ROOMS:
@@ -242,6 +245,16 @@ class Sockets:
         # After the answer: it is queued before any other callback of this loop runs.
         asyncio.get_running_loop().call_soon(entered.release)
         return entered.answer
+
+    def _refuse_unless_read(self, connection: "_Connection") -> None:
+        """Refuse another snapshot, of up to `payload_limit`, to a client that does not read the last ones.
+
+        Raises:
+            RateLimited
+        """
+        socket = self._server.eio.sockets.get(connection.eio_sid)
+        if socket is not None and socket.queue.characters > _MOST_CHARACTERS:
+            raise RateLimited("Read the answers that wait, then subscribe again.", retry_after=RETRY_LATER)
 
     async def _unsubscribe(self, sid: str, wanted: object = None) -> dict[str, Any]:
         connection = self._clients.get(sid)
@@ -325,10 +338,13 @@ class Sockets:
             del sockets[eio_sid]
 
     def _drop_stalled(self, now: float) -> None:
+        """Drop clients that take no message, or that read too few of their answers."""
         for sid, connection in list(self._clients.items()):
             if sid not in self._behind:
                 connection.took_at = now
-            elif now - connection.took_at > STALLED:
+            socket = self._server.eio.sockets.get(connection.eio_sid)
+            unread = socket.queue.qsize() if socket is not None else 0
+            if now - connection.took_at > STALLED or unread > _MOST_UNREAD:
                 self._live.hub.drop(connection.client)
 
 
@@ -342,6 +358,27 @@ class _Connection:
         self.eio_sid = eio_sid
         self.took_at = time.monotonic()
         self.turn = asyncio.Lock()
+
+
+class _Unread(asyncio.Queue[EnginePacket | None]):
+    """The packets that wait for a client, and the number of characters in them."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self.characters = 0
+
+    def _put(self, item: EnginePacket | None) -> None:
+        super()._put(item)
+        self.characters += _length(item)
+
+    def _get(self) -> EnginePacket | None:
+        item: EnginePacket | None = super()._get()
+        self.characters -= _length(item)
+        return item
+
+
+def _length(packet: EnginePacket | None) -> int:
+    return len(packet.data) if packet is not None and isinstance(packet.data, str) else 0
 
 
 def _packet(message: Message) -> EnginePacket:

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from fairlane.domain.permissions import Principal
-from fairlane.realtime.hub import STALLED, Client
+from fairlane.realtime.hub import STALLED, Client, Message
 from fairlane.realtime.live import Live, Opened
 
 SUBSCRIBED: Final = "subscribed"
 _HEARTBEAT: Final = 15.0  # seconds
 _RETRY: Final = 2_000  # milliseconds after which a browser reconnects
-_AT_ONCE: Final = 64  # messages
+_AT_ONCE: Final = 16  # messages
 
 
 class Stream:
@@ -49,11 +49,12 @@ class Stream:
         client = self._client
         while client.is_open:
             self._woken.clear()
-            messages = client.take(_AT_ONCE)
-            for message in messages:
+            if len(client):
+                # A stream for each pass of the loop, so that requests get their turn between two streams.
+                async with self._live.streaming:
+                    await asyncio.sleep(0)
                 with self._dropped_if_stalled():
-                    yield _event(message.name, message.data)
-            if messages:
+                    yield "".join(map(_text, client.take(_AT_ONCE)))
                 continue
             if client.is_ending:
                 return
@@ -64,12 +65,19 @@ class Stream:
 
     @contextmanager
     def _dropped_if_stalled(self) -> Iterator[None]:
-        """Drop a client that does not take a line in time. A timer does it, because its `yield` may never return."""
+        """Drop a client that does not take its text in time. A timer does it, because its `yield` may never return."""
         late = asyncio.get_running_loop().call_later(STALLED, self._live.hub.drop, self._client)
         try:
             yield
         finally:
             late.cancel()
+
+
+def _text(message: Message) -> str:
+    """Return the message's text, which all streams share."""
+    if message.text is None:
+        message.text = _event(message.name, message.data)
+    return message.text
 
 
 def _event(name: str, data: dict[str, Any]) -> str:
