@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlane.domain.decide import ParentJob, fate
+from fairlane.domain.decide import fate
+from fairlane.domain.jobs import JobState
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, JobStatus, ParentPolicy
 
 NOW = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
-DONE = ParentJob(UUID(int=1), "pdf", JobStatus.COMPLETED)
-BAD = ParentJob(UUID(int=2), "mail", JobStatus.DEAD_LETTER)
-PARENTS = st.builds(ParentJob, st.uuids(), st.just("pdf"), st.sampled_from(sorted(TERMINAL)))
+DONE = JobState("acme", UUID(int=1), "pdf", JobStatus.COMPLETED)
+BAD = JobState("acme", UUID(int=2), "mail", JobStatus.DEAD_LETTER)
+PARENTS = st.builds(JobState, st.just("acme"), st.uuids(), st.just("pdf"), st.sampled_from(sorted(TERMINAL)))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_r9_the_reason_names_the_parent() -> None:
     st.sampled_from([-1.0, 0.0, 1.0]),
 )
 def test_r9_a_child_is_released_after_its_last_parent_and_not_before_its_time(
-    policy: ParentPolicy, ended: list[ParentJob], others: int, seconds: float
+    policy: ParentPolicy, ended: list[JobState], others: int, seconds: float
 ) -> None:
     run_at = NOW + timedelta(seconds=seconds)
     found = fate(policy, ended, unmet=len(ended) + others, run_at=run_at, now=NOW)

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlane.domain.breaker import Breaker, Trial
-from fairlane.domain.decide import ParentJob
 from fairlane.domain.explain import LAST_PLACE, NAMED_PARENTS, Facts, Holder, LimitOn, Pause, explain
-from fairlane.domain.jobs import Job, LogEntry
+from fairlane.domain.jobs import Job, JobState, LogEntry
 from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.reasons import LiveWorker, ReasonCode
 from fairlane.domain.statuses import (
@@ -119,7 +118,7 @@ LIMITS = st.sampled_from([Subject("acme", None), Subject(None, "report.pdf"), Su
 BREAKERS = st.builds(
     Breaker, st.just("acme"), st.just("report.pdf"), AROUND_NOW, AROUND_NOW, st.none() | st.just(TRIAL), st.none()
 )
-PARENTS = st.builds(ParentJob, st.uuids(), st.just("report.pdf"), st.sampled_from(sorted(LIVE)))
+PARENTS = st.builds(JobState, st.just("acme"), st.uuids(), st.just("report.pdf"), st.sampled_from(sorted(LIVE)))
 PAUSES = st.builds(
     Pause, st.sampled_from(["organization", "job_type", "queue"]), st.just("it"), st.just("olga"), AROUND_NOW, st.text()
 )
@@ -141,7 +140,8 @@ FACTS = st.builds(
     workers=st.lists(WORKERS, max_size=3).map(tuple),
     holder=st.none() | HOLDERS,
     cancel_requested_by=st.none() | st.just("bea"),
-    culprit=st.none() | st.builds(ParentJob, st.uuids(), st.just("report.pdf"), st.sampled_from(JobStatus)),
+    culprit=st.none()
+    | st.builds(JobState, st.just("acme"), st.uuids(), st.just("report.pdf"), st.sampled_from(JobStatus)),
     cancel_reason=st.just("") | st.just("wrong month"),
 )
 
@@ -185,7 +185,7 @@ def test_r20_only_a_waiting_job_may_lack_a_worker_for_its_queue(facts: Facts) ->
 
 
 def test_r20_one_parent_is_named_in_the_singular() -> None:
-    parent = ParentJob(UUID(int=7), "mail.send", JobStatus.RUNNING)
+    parent = JobState("acme", UUID(int=7), "mail.send", JobStatus.RUNNING)
     facts = replace(READY, job=replace(JOB, status=JobStatus.PENDING), parents=(parent,), unmet_parents=1)
 
     assert sentence(facts, ReasonCode.WAITS_FOR_PARENTS) == (
@@ -214,7 +214,9 @@ def test_r20_a_worker_that_has_the_key_is_enough() -> None:
 
 
 def test_r20_parents_beyond_five_are_counted() -> None:
-    parents = tuple(ParentJob(UUID(int=number), "mail.send", JobStatus.QUEUED) for number in range(NAMED_PARENTS))
+    parents = tuple(
+        JobState("acme", UUID(int=number), "mail.send", JobStatus.QUEUED) for number in range(NAMED_PARENTS)
+    )
     facts = replace(READY, job=replace(JOB, status=JobStatus.PENDING), parents=parents, unmet_parents=1205)
 
     told = sentence(facts, ReasonCode.WAITS_FOR_PARENTS)

@@ -15,6 +15,7 @@ from fairlane.domain.backoff import Backoff
 from fairlane.domain.breaker import Pair
 from fairlane.domain.errors import JobNotFound
 from fairlane.domain.fairness import Lane, Quota
+from fairlane.domain.jobs import JobState
 from fairlane.domain.limits import Subject
 from fairlane.domain.log_cursor import Position
 from fairlane.domain.outcomes import Completed, ErrorReport, Failed
@@ -59,7 +60,6 @@ from fairlane.store.statements.feed import Audience
 from fairlane.store.statements.finish import Finish, finish
 from fairlane.store.statements.lanes import Mark
 from fairlane.store.statements.rows import WITHOUT_KEYS, get
-from fairlane.store.statements.transition import Ended
 from fairlane.store.statements.workers import LostWorker, WorkerCard, rescue_worker
 from fairlane.store.tables import execution_log
 
@@ -371,7 +371,7 @@ CASES = {
     ),
     "children": Case(
         lambda connection: dependencies.settle(
-            connection, LATER, [Ended("big", UUID(int=1), "type1", JobStatus.COMPLETED)]
+            connection, LATER, [JobState("big", UUID(int=1), "type1", JobStatus.COMPLETED)]
         ),
         ("job_parents_parent",),
     ),

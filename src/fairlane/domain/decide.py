@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 from typing import NamedTuple
-from uuid import UUID
 
 from fairlane.domain import transitions
 from fairlane.domain.backoff import JITTER, Backoff
+from fairlane.domain.jobs import JobState
 from fairlane.domain.outcomes import (
     Completed,
     Deferred,
@@ -183,23 +183,15 @@ def _why(job: AttemptState) -> str:
     return f" ({job.cancel_reason})" if job.cancel_reason else ""
 
 
-class ParentJob(NamedTuple):
-    """The state of a parent."""
-
-    id: UUID
-    job_type: str
-    status: JobStatus
-
-
 class Fate(NamedTuple):
     """The decision about a child; `culprit`: the parent that ended without completing."""
 
     transition: Transition
-    culprit: ParentJob | None
+    culprit: JobState | None
 
 
 def fate(
-    policy: ParentPolicy, ended: Sequence[ParentJob], *, unmet: int, run_at: datetime, now: datetime
+    policy: ParentPolicy, ended: Sequence[JobState], *, unmet: int, run_at: datetime, now: datetime
 ) -> Fate | None:
     """Return the decision about a pending child; None: it goes on waiting, for other parents or for its time.
 
@@ -215,7 +207,7 @@ def fate(
     return None
 
 
-def _taken_down(policy: ParentPolicy, culprit: ParentJob, now: datetime) -> Transition:
+def _taken_down(policy: ParentPolicy, culprit: JobState, now: datetime) -> Transition:
     reason = f"parent {culprit.id} ({culprit.job_type}) ended as {culprit.status.replace('_', ' ')}"
     if policy is ParentPolicy.CANCEL:
         return transitions.cancel(JobStatus.PENDING, "system", reason, now)

@@ -14,10 +14,9 @@ from typing import Final
 from uuid import UUID
 
 from fairlane.domain.breaker import Breaker
-from fairlane.domain.decide import ParentJob
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.fairness import Lane
-from fairlane.domain.jobs import Job, LogEntry
+from fairlane.domain.jobs import Job, JobState, LogEntry
 from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.reasons import (
     MAINTENANCE,
@@ -109,7 +108,7 @@ class Facts:
     job: Job
     now: datetime
     last_entry: LogEntry
-    parents: tuple[ParentJob, ...] = ()
+    parents: tuple[JobState, ...] = ()
     unmet_parents: int = 0
     place_in_lane: int | None = None
     organization_status: OrganizationStatus | None = None
@@ -123,8 +122,8 @@ class Facts:
     holder: Holder | None = None
     cancel_requested_by: str | None = None
     cancel_reason: str = ""
-    culprit: ParentJob | None = None
-    to_retry: ParentJob | None = None
+    culprit: JobState | None = None
+    to_retry: JobState | None = None
     decision: Decision | None = None
 
 

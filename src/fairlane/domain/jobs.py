@@ -4,7 +4,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, make_dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar, cast
 from uuid import UUID
 
 from fairlane.domain.errors import InvalidParameters, JobNotFound, JobTypeNotFound
@@ -65,6 +65,15 @@ def job_of(*values: object) -> Job:
     job = _Open(*values)
     job.__class__ = Job
     return cast("Job", job)
+
+
+class JobState(NamedTuple):
+    """A job's type and status, as they were read or have just been written."""
+
+    organization: str
+    id: UUID
+    job_type: str
+    status: JobStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from fairlane.domain.breaker import Pair
-from fairlane.domain.decide import ParentJob
 from fairlane.domain.explain import (
     LAST_PLACE,
     NAMED_PARENTS,
@@ -22,7 +21,7 @@ from fairlane.domain.explain import (
     explain,
 )
 from fairlane.domain.fairness import Lane
-from fairlane.domain.jobs import Job, LogEntry, entry_without_payload, job_not_found, job_without_errors
+from fairlane.domain.jobs import Job, JobState, LogEntry, entry_without_payload, job_not_found, job_without_errors
 from fairlane.domain.limits import Limit, limits_on, next_start, running_by_subject
 from fairlane.domain.reasons import LiveWorker, pauses_on
 from fairlane.domain.statuses import TERMINAL, JobStatus, OrganizationStatus, Resolution
@@ -102,19 +101,19 @@ def _ended_facts(connection: Connection, known: Facts, host: HostAnswer | None) 
     letter = dead_letters.decided(connection, known.job.organization, known.job.id)
     return replace(
         known,
-        culprit=_waited_for(parent) if parent is not None else None,
+        culprit=_waited_for(known.job.organization, parent) if parent is not None else None,
         to_retry=_to_retry(connection, known.job.organization, parent) if parent is not None else None,
         decision=_decision(letter) if letter is not None else None,
         organization_status=_status(_standing(connection, known.job.organization, host), host),
     )
 
 
-def _to_retry(connection: Connection, organization: str, fallen: AnyRow) -> ParentJob | None:
+def _to_retry(connection: Connection, organization: str, fallen: AnyRow) -> JobState | None:
     """Return the dead letter that can be retried: this one or one above it; None if there is none within the bound."""
     for _ in range(_GENERATIONS):
         above = dead_letters.culprit(connection, organization, fallen.id)
         if above is None or above.status != JobStatus.DEAD_LETTER:
-            return _waited_for(fallen)
+            return _waited_for(organization, fallen)
         fallen = above
     return None
 
@@ -141,7 +140,7 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
     standing = _standing(connection, job.organization, host)
     return replace(
         known,
-        parents=tuple(map(_waited_for, parents)),
+        parents=tuple(_waited_for(job.organization, parent) for parent in parents),
         unmet_parents=parents[0].total if parents else 0,
         place_in_lane=_place(connection, row) if row.ready else None,
         organization_status=_status(standing, host),
@@ -155,8 +154,8 @@ def _waiting_facts(connection: Connection, clock: Clock, row: AnyRow, known: Fac
     )
 
 
-def _waited_for(parent: AnyRow) -> ParentJob:
-    return ParentJob(parent.id, parent.job_type, JobStatus(parent.status))
+def _waited_for(organization: str, parent: AnyRow) -> JobState:
+    return JobState(organization, parent.id, parent.job_type, JobStatus(parent.status))
 
 
 def _place(connection: Connection, row: AnyRow) -> int:

@@ -15,6 +15,7 @@ from fairlane.domain.errors import (
     OrganizationNotFound,
     StorageUnavailable,
 )
+from fairlane.domain.jobs import JobState
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
 from fairlane.domain.texts import NEW_ORGANIZATION_IDS, storable
@@ -23,7 +24,7 @@ from fairlane.store.driver_errors import is_held_up
 from fairlane.store.row_security import EVERYONE, Administered
 from fairlane.store.statements import bulk_actions, dependencies, job_types, schedules
 from fairlane.store.statements import organizations as statements
-from fairlane.store.statements.transition import SYSTEM, Ended, write
+from fairlane.store.statements.transition import SYSTEM, write
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 from fairlane.tenancy.authority import Actor, Told
@@ -255,7 +256,7 @@ class Organizations:
         for row in statements.waiting_jobs(connection, organization, _BATCH):
             transition = transitions.refuse(JobStatus(row.status), transitions.ORGANIZATION_GONE, now)
             if write(connection, now, organization, row.id, transition, actor=actor) is not None:
-                ended.append(Ended(organization, row.id, row.job_type, transition.target))
+                ended.append(JobState(organization, row.id, row.job_type, transition.target))
         dependencies.settle(connection, now, ended)
         return len(ended)
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import DuplicateJob, QueueFull, RateLimited, StorageUnavailable
+from fairlane.domain.jobs import JobState
 from fairlane.domain.permissions import may_replace
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.engine import engine_of
@@ -19,7 +20,7 @@ from fairlane.store.statements import audit, dedup, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.statements.rows import HAS_STATE, STATUS, WHOLE
-from fairlane.store.statements.transition import SYSTEM, Ended, write
+from fairlane.store.statements.transition import SYSTEM, write
 from fairlane.store.tables import jobs
 
 MOST_IDS: Final = 10_000  # in one statement; a driver sends at most 65,535 values
@@ -155,7 +156,7 @@ def _queue_full(live: Live, added: int) -> QueueFull:
 
 def find_jobs(
     connection: Connection, organization: str, ids: Collection[UUID], *, hold: bool
-) -> Iterator[tuple[Ended, str | None]]:
+) -> Iterator[tuple[JobState, str | None]]:
     """Yield those of the organization's jobs that have these ids, each with who submitted it.
 
     Args:
@@ -170,7 +171,7 @@ def find_jobs(
             found = found.with_for_update(read=True, key_share=True, of=jobs)
         some = ordered[start : start + MOST_IDS]
         for row in connection.execute(engine_of(connection).by_ids(found, jobs.c.id, some)):
-            yield Ended(organization, row.id, row.job_type, JobStatus(row.status)), row.submitted_by
+            yield JobState(organization, row.id, row.job_type, JobStatus(row.status)), row.submitted_by
 
 
 def _find_ids(connection: Connection, drafts: Sequence[Draft], *, hold: bool) -> dict[UUID, UUID]:

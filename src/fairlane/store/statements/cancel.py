@@ -8,11 +8,12 @@ from sqlalchemy import Connection, update
 
 from fairlane.domain import transitions
 from fairlane.domain.errors import IllegalTransition, JobNotFound
+from fairlane.domain.jobs import JobState
 from fairlane.domain.statuses import TERMINAL, WAITING, JobStatus
 from fairlane.store.sql import is_row
 from fairlane.store.statements import dependencies
 from fairlane.store.statements.locks import lock_job
-from fairlane.store.statements.transition import Change, Ended, write_all
+from fairlane.store.statements.transition import Change, write_all
 from fairlane.store.tables import AnyRow, live
 
 
@@ -57,5 +58,5 @@ def cancel_waiting(connection: Connection, now: datetime, rows: Sequence[AnyRow]
         for row in rows
     ]
     write_all(connection, now, changes)
-    ended = [Ended(row.organization_id, row.id, row.job_type, JobStatus.CANCELED) for row in rows]
+    ended = [JobState(row.organization_id, row.id, row.job_type, JobStatus.CANCELED) for row in rows]
     dependencies.settle(connection, now, ended)

@@ -39,13 +39,14 @@ from sqlalchemy import (
     update,
 )
 
-from fairlane.domain.decide import ParentJob, fate
+from fairlane.domain.decide import fate
 from fairlane.domain.graph import Edge
+from fairlane.domain.jobs import JobState
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.sql import as_given, fixed, is_row, rows_given
 from fairlane.store.statements.locks import lock
 from fairlane.store.statements.rows import HAS_STATE, STATE, WHOLE
-from fairlane.store.statements.transition import Change, Ended, Key, write_all
+from fairlane.store.statements.transition import Change, Key, write_all
 from fairlane.store.tables import AnyRow, ended, job_parents, jobs, live
 
 _BATCH = 500
@@ -82,7 +83,7 @@ SELECT organization_id FROM mine WHERE organization_id IS NOT NULL
 """).execution_options(fairlane_across="stage")  # noqa: S608 - a constant
 
 
-def settle(connection: Connection, now: datetime, parents: Iterable[Ended], edges: int = EDGES) -> set[Key]:
+def settle(connection: Connection, now: datetime, parents: Iterable[JobState], edges: int = EDGES) -> set[Key]:
     """Settle the ended jobs' edges, make their children ready or end them, and go on with children that ended.
 
     After some generations a long chain is left to `stage`, so that a cancel of its head does not take long.
@@ -97,7 +98,7 @@ def settle(connection: Connection, now: datetime, parents: Iterable[Ended], edge
     generation = 0
     while wave and generation < _WAVES and edges > 0:
         generation += 1
-        ends: list[Ended] = []
+        ends: list[JobState] = []
         families = _by_organization(wave)
         share = max(edges // len(families), 1)
         for organization, those in families:
@@ -110,14 +111,14 @@ def settle(connection: Connection, now: datetime, parents: Iterable[Ended], edge
     return {(parent.organization, parent.id) for parent in told}
 
 
-def _by_organization(parents: Iterable[Ended]) -> list[tuple[str, dict[UUID, Ended]]]:
-    found: dict[str, dict[UUID, Ended]] = defaultdict(dict)
+def _by_organization(parents: Iterable[JobState]) -> list[tuple[str, dict[UUID, JobState]]]:
+    found: dict[str, dict[UUID, JobState]] = defaultdict(dict)
     for parent in parents:
         found[parent.organization][parent.id] = parent
     return sorted(found.items())
 
 
-def _with_children(connection: Connection, parents: Sequence[Ended]) -> list[Ended]:
+def _with_children(connection: Connection, parents: Sequence[JobState]) -> list[JobState]:
     """Return the parents with unsettled edges, by one statement: most jobs have none."""
     if not parents:
         return []
@@ -127,8 +128,8 @@ def _with_children(connection: Connection, parents: Sequence[Ended]) -> list[End
 
 
 def _settle_children(
-    connection: Connection, now: datetime, organization: str, parents: dict[UUID, Ended], limit: int
-) -> tuple[list[Ended], int]:
+    connection: Connection, now: datetime, organization: str, parents: dict[UUID, JobState], limit: int
+) -> tuple[list[JobState], int]:
     """Settle up to `limit` edges of up to a batch of children. Further or locked children are left to `stage`.
 
     Returns:
@@ -144,7 +145,7 @@ def _settle_children(
     changes = [change for child in told if (change := _change(child, by_child[child.id], now)) is not None]
     write_all(connection, now, changes)
     ends = [
-        Ended(organization, one.job_id, locked[one.job_id].job_type, one.transition.target)
+        JobState(organization, one.job_id, locked[one.job_id].job_type, one.transition.target)
         for one in changes
         if one.transition.target in TERMINAL
     ]
@@ -182,13 +183,13 @@ def _is_free(table: Table, edge: FromClause, *, shares: bool = False) -> ColumnE
 def _settle_edges(
     connection: Connection,
     organization: str,
-    parents: dict[UUID, Ended],
+    parents: dict[UUID, JobState],
     children: Sequence[UUID],
     states: Sequence[EdgeState],
     limit: int,
-) -> dict[UUID, list[Ended]]:
+) -> dict[UUID, list[JobState]]:
     """Mark up to `limit` of these edges as settled, each once; return each child's parents of these edges."""
-    told: dict[UUID, list[Ended]] = defaultdict(list)
+    told: dict[UUID, list[JobState]] = defaultdict(list)
     for state in states:
         edges = _turn(connection, organization, parents, children, (state, EdgeState.SETTLED), limit)
         limit -= len(edges)
@@ -267,13 +268,12 @@ def _set_unmet(connection: Connection, organization: str, unmet: Mapping[UUID, i
         connection.execute(update(live).where(mine).values(unmet_parents=number))
 
 
-def _change(child: AnyRow, parents: Sequence[Ended], now: datetime) -> Change | None:
+def _change(child: AnyRow, parents: Sequence[JobState], now: datetime) -> Change | None:
     """Return the change of a child whose parents have ended; None if it waits on, for other parents or for its time."""
-    told = [ParentJob(one.id, one.job_type, one.status) for one in parents]
     # A person has to decide about values of a newer release. An error here would hold up the end of the parent.
     is_known = child.on_parent_failure in set(ParentPolicy)
     policy = ParentPolicy(child.on_parent_failure) if is_known else ParentPolicy.DEAD_LETTER
-    found = fate(policy, told, unmet=child.unmet_parents, run_at=child.run_at, now=now)
+    found = fate(policy, parents, unmet=child.unmet_parents, run_at=child.run_at, now=now)
     if found is None:
         return None
     cause = found.culprit.id if found.culprit is not None else None
@@ -346,7 +346,7 @@ def _still_new(connection: Connection, edges: Sequence[EdgeKey]) -> int:
     return len({EdgeKey(*row) for row in rows} & set(edges))
 
 
-def settle_fallen(connection: Connection, now: datetime, parents: Iterable[Ended]) -> None:
+def settle_fallen(connection: Connection, now: datetime, parents: Iterable[JobState]) -> None:
     """Apply at once the policy about parents that failed before their child was submitted.
 
     The parents' rows are locked. A parent that a person is retrying meanwhile is left to `look_at_new_edges`. A later
@@ -360,9 +360,9 @@ def settle_fallen(connection: Connection, now: datetime, parents: Iterable[Ended
         settle(connection, now, [parent for parent in locked if parent.status in ENDED_BADLY])
 
 
-def _lock_free_parents(connection: Connection, organization: str, ids: Iterable[UUID]) -> list[Ended]:
+def _lock_free_parents(connection: Connection, organization: str, ids: Iterable[UUID]) -> list[JobState]:
     rows = lock(connection, organization, ids, skip_locked=True).values()
-    return [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
+    return [JobState(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
 
 
 def _watch(connection: Connection, organization: str, parent_ids: list[UUID], children: Sequence[UUID]) -> None:
@@ -386,7 +386,7 @@ def watched_edges(connection: Connection, after: EdgeKey | None, limit: int) -> 
     return [EdgeKey(*row) for row in connection.execute(statement.execution_options(fairlane_across="clean-up"))]
 
 
-def ended_parents(connection: Connection, edges: Iterable[EdgeKey]) -> list[Ended]:
+def ended_parents(connection: Connection, edges: Iterable[EdgeKey]) -> list[JobState]:
     """Return parents of these watched edges that have ended, and have no new edge, by which `stage` would find them.
 
     There are such parents only if `_leave_for_stage` could mark none of their edges.
@@ -394,13 +394,13 @@ def ended_parents(connection: Connection, edges: Iterable[EdgeKey]) -> list[Ende
     by_organization: dict[str, set[UUID]] = defaultdict(set)
     for edge in edges:
         by_organization[edge.organization].add(edge.parent_id)
-    found: list[Ended] = []
+    found: list[JobState] = []
     for organization, ids in sorted(by_organization.items()):
         its = (job_parents.c.organization_id == organization, job_parents.c.parent_id == ended.c.id)
         is_staged = select(job_parents.c.job_id).where(*its, job_parents.c.state == EdgeState.NEW).exists()
         mine = (ended.c.organization_id == organization, ended.c.id.in_(list(ids)), ~is_staged)
         rows = connection.execute(select(ended.c.id, ended.c.job_type, ended.c.status).where(*mine))
-        found += [Ended(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
+        found += [JobState(organization, row.id, row.job_type, JobStatus(row.status)) for row in rows]
     return found
 
 

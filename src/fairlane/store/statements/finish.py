@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from fairlane.domain import transitions
 from fairlane.domain.backoff import Backoff
 from fairlane.domain.decide import AttemptState, decide
+from fairlane.domain.jobs import JobState
 from fairlane.domain.outcomes import Completed, Outcome
 from fairlane.domain.sealing import Field, Seal
 from fairlane.domain.statuses import TERMINAL, EdgeState, JobStatus
@@ -25,7 +26,7 @@ from fairlane.store.engine import engine_of
 from fairlane.store.line import Line
 from fairlane.store.sql import as_given
 from fairlane.store.statements import dependencies, organizations
-from fairlane.store.statements.transition import SYSTEM, Change, Ended, Key, values_for_many, write_all
+from fairlane.store.statements.transition import SYSTEM, Change, Key, values_for_many, write_all
 from fairlane.store.tables import AnyRow, jobs, live
 
 _COLUMNS: Final = (
@@ -213,8 +214,8 @@ def result_of(item: Finish) -> str | None:
     return item.seal(Field.RESULT, result) if item.seal is not None and result is not None else result
 
 
-def _ended(one: Finished, status: JobStatus) -> Ended:
-    return Ended(one.finish.organization, one.finish.job_id, one.finish.job_type, status)
+def _ended(one: Finished, status: JobStatus) -> JobState:
+    return JobState(one.finish.organization, one.finish.job_id, one.finish.job_type, status)
 
 
 def _lock(connection: Connection, attempts: Sequence[Finish]) -> set[UUID]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, update
 from sqlalchemy.exc import IntegrityError
 
 from fairlane.domain.errors import ParentNotFound, PermissionDenied, StorageUnavailable
-from fairlane.domain.jobs import Job
+from fairlane.domain.jobs import Job, JobState
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import ENDED_BADLY, TERMINAL, EdgeState, JobStatus, ParentPolicy
 from fairlane.store.clock import Clock
@@ -20,12 +20,11 @@ from fairlane.store.sql import insert_many
 from fairlane.store.statements import admission, dependencies, limits, new_jobs
 from fairlane.store.statements.admission import Duplicates, Live
 from fairlane.store.statements.drafts import Draft, Fresh, at
-from fairlane.store.statements.transition import Ended
 from fairlane.store.tables import job_parents
 from fairlane.store.tables import labels as label_table
 
 # The parents outside the batch, by organization and id.
-Parents = Mapping[tuple[str, UUID], Ended]
+Parents = Mapping[tuple[str, UUID], JobState]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def _parents(connection: Connection, drafts: Sequence[Draft], duplicates: Duplic
     if not wanted:
         return {}
     batch = {(draft.organization, draft.id) for draft in drafts if draft.id not in duplicates.earlier}
-    found: dict[tuple[str, UUID], Ended] = {}
+    found: dict[tuple[str, UUID], JobState] = {}
     users: dict[tuple[str, UUID], str | None] = {}
     for organization in sorted({organization for organization, _ in wanted.keys() - batch}):
         ids = [parent for owner, parent in wanted.keys() - batch if owner == organization]
@@ -180,7 +179,7 @@ def _hidden(parent: UUID, *, is_own: bool) -> PermissionDenied:
     return PermissionDenied(f"Job {parent} is not yours; to build on it takes the right {Right.PAYLOAD_READ}.")
 
 
-def _edge_state(policy: ParentPolicy, there: Ended | None) -> EdgeState:
+def _edge_state(policy: ParentPolicy, there: JobState | None) -> EdgeState:
     if there is None:  # in the batch: both become visible at the same time, so the parent's end sees the child
         return EdgeState.WATCHED
     if there.status is JobStatus.COMPLETED or (there.status in TERMINAL and policy is ParentPolicy.RUN_ANYWAY):
@@ -199,7 +198,7 @@ def _move_children(connection: Connection, now: datetime, drafts: Sequence[Draft
         if earlier is None:
             continue
         if draft.parents:
-            end = Ended(draft.organization, earlier, draft.job_type, JobStatus.CANCELED)
+            end = JobState(draft.organization, earlier, draft.job_type, JobStatus.CANCELED)
             dependencies.settle(connection, now, [end])
         else:
             connection.execute(

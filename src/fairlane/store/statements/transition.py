@@ -6,7 +6,6 @@ Every transition goes through `write_all`, except frequent ones with their own s
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
@@ -54,16 +53,6 @@ class Row(NamedTuple):
     log_sequence: int
     attempt: int
     job_type: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A job that this transaction has ended; its children must be told."""
-
-    organization: str
-    id: UUID
-    job_type: str
-    status: JobStatus
 
 
 class Change(NamedTuple):
