@@ -54,7 +54,7 @@ def session_of_acme(logins: dict[str, str], *statements: str) -> Iterator[psycop
 
 def test_no_row_of_a_limit_on_what_runs_is_planted(postgres_url: str, logins: dict[str, str]):
     rows = [
-        f"INSERT INTO fairlane_quotas VALUES ('acme', '{subject}', 0, now())"
+        f"INSERT INTO fairlane_quotas VALUES ('acme', '{subject}', now())"
         for subject in ("limit", "limit/greet", "live", "rate/greet/ana")
     ]
     with release(logins, "greet") as fl:

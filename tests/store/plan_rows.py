@@ -67,9 +67,9 @@ FROM generate_series(1, 10000) AS n
 """
 # The quota rows of submissions and of claims, and the starts of many claims within the windows of their rates.
 QUOTAS = """
-INSERT INTO fairlane_quotas (organization_id, subject, uses, used_at)
-SELECT 'big', 'rate/type' || n % 5 || '/user' || n, 1, '2026-11-01Z'::timestamptz FROM generate_series(1, 20000) AS n
-UNION ALL SELECT organization, subject, 0, '2026-11-01Z'
+INSERT INTO fairlane_quotas (organization_id, subject, used_at)
+SELECT 'big', 'rate/type' || n % 5 || '/user' || n, '2026-11-01Z'::timestamptz FROM generate_series(1, 20000) AS n
+UNION ALL SELECT organization, subject, '2026-11-01Z'
 FROM (VALUES ('big', 'limit'), ('big', 'limit/type0'), ('', 'limit/type0')) AS claims (organization, subject)
 """
 SUBMISSIONS = """

@@ -54,7 +54,7 @@ _SUBMITTING: Final[Mapping[Table, Rights]] = {
     t.labels: _ADD,
     t.dedup_keys: (*_ADD, *_update("job_id", "expires_at")),
     t.execution_log: _ADD,
-    t.quotas: (*_ADD, *_update("uses", "used_at")),
+    t.quotas: (*_ADD, *_update("used_at")),
     t.submissions: _ADD,
     t.idempotency_keys: (*_ADD, *_update("request_hash", "job_ids", "is_answered", "created_at")),
     t.alerts: _ADD,

@@ -566,12 +566,11 @@ locked_organizations = _of_organization(
 )
 _index(locked_organizations, "fairlane_locked_organizations_worker", "worker_id")
 
-# Only limited subjects have rows. A submission locks its rows in sorted order until its commit. `used_at`, for the
-# cleanup: the last submission that needed the row; for claims, when the row was made.
+# Only limited subjects have rows. A submission locks its rows in sorted order until its commit. The clean-up reads
+# `used_at`: the time of the last submission that needed the row, or the time at which a claim created the row.
 quotas = _of_organization(
     "fairlane_quotas",
     Column("subject", String(500), primary_key=True),
-    Column("uses", BigInteger, nullable=False),
     Column("used_at", Instant, nullable=False),
 )
 # Each limited submission changes a row, in place (HOT) if its page has free space.

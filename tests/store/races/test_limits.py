@@ -60,7 +60,8 @@ def test_a_limit_that_somebody_claims_under_holds_up_only_what_is_under_it(postg
 
 
 @pytest.mark.parametrize(
-    "change", ["INSERT INTO fairlane_quotas VALUES ('acme', 'limit', 0, now())", "UPDATE fairlane_quotas SET uses = 1"]
+    "change",
+    ["INSERT INTO fairlane_quotas VALUES ('acme', 'limit', now())", "UPDATE fairlane_quotas SET used_at = now()"],
 )
 def test_a_limit_s_row_that_somebody_writes_holds_up_only_what_is_under_it(postgres_url: str, change: str) -> None:
     with engine(postgres_url) as fl:
@@ -217,9 +218,7 @@ def test_a_drain_waits_for_who_claims_under_the_same_limit(postgres_url: str, mo
             return locked
 
         monkeypatch.setattr(running_limits, "lock", seen)
-        held = (
-            "INSERT INTO fairlane_quotas (organization_id, subject, uses, used_at) VALUES ('', 'limit/pdf', 0, now())"
-        )
+        held = "INSERT INTO fairlane_quotas (organization_id, subject, used_at) VALUES ('', 'limit/pdf', now())"
         with fl.database.engine.begin() as connection:
             connection.execute(text(held))
         with race.open() as claiming:

@@ -27,14 +27,12 @@ def lock(connection: Connection, clock: Clock, keys: Iterable[tuple[str, str]]) 
     now = clock.now(connection)
     for organization, subject in ordered:
         statement = (
-            engine_of(connection)
-            .insert(quotas)
-            .values(organization_id=organization, subject=subject, uses=1, used_at=now)
+            engine_of(connection).insert(quotas).values(organization_id=organization, subject=subject, used_at=now)
         )
         connection.execute(
             statement.on_conflict_do_update(
                 index_elements=[quotas.c.organization_id, quotas.c.subject],
-                set_={"uses": quotas.c.uses + 1, "used_at": now},
+                set_={"used_at": now},
             )
         )
 

@@ -45,11 +45,11 @@ JOIN pg_locks AS holder ON holder.locktype = 'transactionid' AND holder.granted 
 def prepare(connection: Connection, clock: Clock, subjects: Collection[Subject]) -> None:
     """Create these subjects' quota rows in a short transaction: a claim's would hold up others that create them.
 
-    For PostgreSQL. The cleanup deletes them a day later, used or not: a use of the row writes nothing.
+    For PostgreSQL. The clean-up deletes them a day later, used or not: a claim does not write to the row.
     """
     keys = sorted(_quota_key(subject) for subject in subjects)
-    made = {"uses": 0, "used_at": clock.now(connection)}
-    rows = [{"organization_id": organization, "subject": name, **made} for organization, name in keys]
+    now = clock.now(connection)
+    rows = [{"organization_id": organization, "subject": name, "used_at": now} for organization, name in keys]
     insert_missing(connection, quotas, rows)
 
 

@@ -206,7 +206,6 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
     _of_organization(
         "fairlane_quotas",
         sa.Column("subject", sa.String(500), primary_key=True),
-        sa.Column("uses", sa.BigInteger(), nullable=False),
         sa.Column("used_at", INSTANT, nullable=False),
     )
     _of_organization(
