@@ -1,8 +1,8 @@
 """The start of claimed jobs: the checks at a job's start (R5), keys, checkpoints, and the results of parents.
 
-Only a definite no ends a job; without an answer of the directory it waits. A payload that can't be decrypted counts as
-one that can't be decoded: the attempt fails, backs off and ends in dead letter. If only this process lacks the key, no
-attempt is spent: another worker has the key, or this one will have it after a restart.
+A job ends only if the directory refuses it. Without an answer of the directory the job waits. A payload that can't be
+decrypted counts as one that can't be decoded: the attempt fails, backs off and ends in dead letter. If only this
+process lacks the key, no attempt is spent: another worker has the key, or this one will have it after a restart.
 """
 
 import json
@@ -85,7 +85,10 @@ class StartChecks:
     async def prepare_on(
         self, line: Line, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
     ) -> list[Checked] | None:
-        """Do as `prepare`, on the event loop; None: these jobs need more than their claim and the cached keys."""
+        """Return each job as `prepare` does, on the event loop, without other reads than of new keys.
+
+        None: a host's directory or other keys have to be read, in a thread by `prepare`.
+        """
         if any(
             (one.user is not None and isinstance(self.directory, CachedDirectory))
             or is_gone(standings.get(one.organization))
@@ -152,10 +155,10 @@ class StartChecks:
         return Checked(one, inputs, decision, read)
 
     def _read(self, job: AttemptInputs, *, has_parents: bool, parents_as_text: bool) -> Read:
-        """Do as `Checked.read`.
+        """Return the inputs with the checkpoint and the results of parents, for `Checked.read`.
 
-        Texts are decrypted and decoded after the transaction: for large results that takes longer than PostgreSQL lets
-        a transaction be idle.
+        Texts are decrypted and decoded after the transaction. For large results this takes longer than the time for
+        which PostgreSQL lets a transaction be idle.
         """
         organization = job.organization
 
@@ -192,7 +195,10 @@ class StartChecks:
     def _ask_again(
         self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]
     ) -> Mapping[str, Standing] | None:
-        """Return the standings of these jobs' organizations; None: no answer. A no ends jobs, so ask again for it."""
+        """Return the standings of these jobs' organizations; None: the directory gave no answer.
+
+        Jobs of a missing organization end, so ask again about such organizations.
+        """
         gone = {one.organization for one in claimed if is_gone(standings.get(one.organization))}
         if not gone:
             return standings

@@ -159,7 +159,7 @@ class Worker:
             return own_loop.run(partial(self._drain, is_own=True))
 
     async def drain_async(self) -> Drained:
-        """Do as `drain`, on the caller's loop.
+        """Run until nothing is claimable and nothing runs, on the caller's loop. Return what `drain` returns.
 
         Raises:
             StorageUnavailable, ConfigurationError: as for `drain`.

@@ -94,7 +94,7 @@ class Line:
             return await driver.wait(prepared.run(given))
 
     async def ask(self, questions: Sequence[Question], values: Mapping[str, Any]) -> tuple[datetime, float, list[Rows]]:
-        """Do the same as `DatabaseEngine.ask`."""
+        """Return the time, the lease seconds, and the rows of each question."""
         ((now, seconds, *found),) = await self.fetch(combined(tuple(questions)), values)
         now, seconds = self.moment() or (now.astimezone(UTC), seconds)
         return now, seconds, rows_of(questions, found)

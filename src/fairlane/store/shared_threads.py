@@ -59,7 +59,9 @@ class SharedThreads:
             RuntimeError: the work won't be done: the interpreter ends, or no thread can be started.
         """
         future: Future[T] = Future()
-        future.add_done_callback(lambda end: self._look_again() if end.cancelled() else None)  # it may hold turns
+        future.add_done_callback(
+            lambda end: self._look_again() if end.cancelled() else None
+        )  # it may have turns reserved
         given = future, partial(copy_context().run, work)
         with self._lock:
             self._waiting.setdefault(frozenset(organizations), deque()).append(given)
@@ -79,12 +81,12 @@ class SharedThreads:
         """
         begun, ended = threading.Event(), threading.Event()
 
-        def hold() -> None:
+        def occupy() -> None:
             begun.set()
             ended.wait()
 
         try:
-            coming = self.submit(organizations, hold)
+            coming = self.submit(organizations, occupy)
         except RuntimeError:
             yield False
             return
@@ -95,7 +97,10 @@ class SharedThreads:
             ended.set()
 
     async def run(self, organizations: Collection[str], work: Callable[[], T]) -> T:
-        """Do the same as `submit`, and await the result. Started work goes on even if the caller is canceled."""
+        """Do the work in a thread when it is the organizations' turn, and return its value.
+
+        Work that has started continues even if the caller is canceled.
+        """
         return await asyncio.wrap_future(self.submit(organizations, work))
 
     def are_of(self, organization: str) -> bool:
@@ -124,7 +129,7 @@ class SharedThreads:
         self._look_again()
 
     def leave_behind(self, future: "Future[Any]", error: Exception) -> None:
-        """End the future of running work without a turn by this error. Its thread goes on with the work."""
+        """End the future of running work without a turn by this error. Its thread continues the work."""
         with self._lock:
             if future not in self._without_turn or future in self._left_behind:
                 return
@@ -154,7 +159,7 @@ class SharedThreads:
             if not has_turn:
                 return
             for _ in range(len(whose) - 1):
-                self._look_again()  # This thread goes on for one organization, other threads for the others.
+                self._look_again()  # This thread continues for one organization, other threads for the others.
 
     def _look_again(self) -> None:
         with suppress(RuntimeError):  # If no thread can be started, the existing threads do all waiting work.

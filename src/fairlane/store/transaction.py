@@ -276,9 +276,9 @@ class Database:
             raise
 
     def write_with_others(self, work: Callable[[Connection], T], *, of: Scope, lock_seconds: float | None = None) -> T:
-        """Do the same as `write`; where writers are serial, by one commit with the `work` of other threads.
+        """Run `work` in one transaction, and return its value. On SQLite, other threads' work shares the commit.
 
-        An error that `work` raises undoes nothing of the others. There `lock_seconds` has no effect.
+        An error of one `work` undoes only this work. On SQLite, `lock_seconds` has no effect.
         """
         if not self.kind.writers_are_serial:
             return self.write(work, of=of, lock_seconds=lock_seconds)

@@ -127,7 +127,7 @@ def locked_membership(connection: Connection, organization: str, user: str) -> M
 
 
 def memberships(connection: Connection, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Membership]:
-    """Do the same as `StoredDirectory.members` within an open transaction."""
+    """Return these members, read in an open transaction."""
     return {
         (row.organization_id, row.user_id): member
         for row in statements.find_members(connection, pairs)

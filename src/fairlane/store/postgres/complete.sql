@@ -1,15 +1,17 @@
 -- Complete the jobs of these attempts, whose handlers returned. `finish` handles the jobs that this statement skips.
 --
--- Each row is found by its own probe, and locked here. Rows that are locked, or were changed since this statement
--- began, are skipped. A cancel request and children are columns of the row, so the lock shows them. A host may lock the
--- facts, which results refer to, and the foreign key would wait for it. Ids travel as one text: for an array the driver
--- would convert each id separately, at several times the cost.
+-- One index probe finds each row, and the statement locks it. It skips rows that are locked, or that were changed since
+-- the statement began. A cancel request and children are columns of the row, so they can't change under the lock.
 --
--- The application's login may have inserted a live row for a job that has ended. That job's end stays, and other jobs
--- are completed.
+-- Results refer to the row in fairlane_jobs. If an application has locked that row, the foreign key would wait for it,
+-- so the job is skipped. Ids are sent as one text: for an array the driver converts each id separately, at several
+-- times the cost.
 --
--- The search for edges that are not watched yet uses the index in their order. With LIMIT alone, if most edges belonged
--- to one parent at the last ANALYZE, the planner takes any index, and reads all of them.
+-- The application's login may have inserted a live row for a job that has ended. Then that job's end stays unchanged,
+-- and the statement completes the other jobs.
+--
+-- The search for edges that are not watched yet is in the order of their index. With LIMIT alone the planner may take
+-- any index and read all edges, if most edges belonged to one parent at the last ANALYZE.
 --
 -- The job's new values (target, error_type, error_message) and its log entry (source, target, message) come from
 -- domain.transitions.complete.

@@ -1,7 +1,7 @@
 -- Lock dead letters below these parents, nearest first. Each parent takes one probe of the index of causes: without
 -- statistics the planner prefers to read all undecided dead letters. The decision is checked after the probe, so that
 -- the planner can't use the index of decisions. Locked rows are skipped before the batch is full: otherwise they would
--- hold back all rows behind them. The locks prove that a dead letter is still undecided: a person may have retried it
+-- delay all rows behind them. The locks prove that a dead letter is still undecided: a person may have retried it
 -- meanwhile.
 WITH RECURSIVE below(job_id, caused_by) AS (
   SELECT id, CAST(NULL AS uuid) FROM fairlane_jobs WHERE organization_id = :organization AND id IN :parents

@@ -1,5 +1,5 @@
--- Delete starts outside their subject's window, by key: for a join the planner could read all starts. The number at
--- once is limited, which keeps a claim short.
+-- Delete starts outside their subject's window, by key: for a join the planner could read all starts. LIMIT keeps the
+-- claim short.
 DELETE FROM fairlane_starts WHERE id = ANY(ARRAY(
   SELECT old.id
   FROM (SELECT value ->> 0 AS organization_id, value ->> 1 AS job_type, CAST(value ->> 2 AS timestamptz) AS since

@@ -1,4 +1,4 @@
--- Read what is needed to decide about attempts that still have these lease tokens. LIMIT keeps the planner from a join.
+-- Read what is needed to decide about attempts that still have these lease tokens. LIMIT prevents a join.
 SELECT mine.*
 FROM (SELECT value ->> 0 AS organization_id, CAST(value ->> 1 AS uuid) AS id, CAST(value ->> 2 AS uuid) AS lease_token
   FROM json_each(:given)) AS given

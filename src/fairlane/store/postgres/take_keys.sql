@@ -1,5 +1,5 @@
--- Take those of these keys that have no row yet, and return those that were not free: mostly none. This waits for
--- transactions that are taking one of the keys. The keys are one text: see unnest_texts.
+-- Insert the keys that have no row yet, and return the keys that have one: mostly none. The statement waits for
+-- transactions that are inserting one of the keys. The keys are one text: see unnest_texts.
 WITH given AS MATERIALIZED (
   SELECT keys.* FROM (SELECT string_to_array(:keys, E'\x1e', '') AS t OFFSET 0) AS p,
     unnest(string_to_array(t[1], E'\n', ''), string_to_array(t[2], E'\n', ''),

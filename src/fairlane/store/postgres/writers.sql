@@ -1,7 +1,8 @@
--- Find writing transactions. A transaction that wrote to a table, or locked rows of it, holds these locks to its end,
--- even while it waits for a row. Locks name their database, everybody may read them, and prepared transactions hold
--- them without a pid. Only locks on tables count: a VACUUM holds such locks on indexes. A login sees the start of its
--- own sessions' transactions, and of all with the right to. A transaction whose start is hidden may have begun before.
+-- Find writing transactions. A transaction that wrote to a table, or locked rows of it, has these locks until its end,
+-- even while it waits for a row. Locks name their database, and every login may read them. Prepared transactions have
+-- locks without a pid. Only locks on tables count, because a VACUUM has such locks on indexes. A login sees when the
+-- transactions of its own sessions started; with the right to, it sees this of all sessions. A transaction whose start
+-- is hidden counts: it may have begun before.
 SELECT DISTINCT virtualtransaction, pid FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
 WHERE locktype = 'relation' AND mode IN ('RowExclusiveLock', 'RowShareLock')
   AND relation IN (SELECT oid FROM pg_class WHERE relkind = 'r' AND relname LIKE 'fairlane!_%' ESCAPE '!')

@@ -1,6 +1,6 @@
--- Read what the worker needs of its claimed jobs. They come as one row of JSON: Python's SQLite module releases the
--- interpreter's lock at each row, and waits for it again beside a worker's busy loop. Long parameters come in separate
--- rows (claim_read_long.sql), which keeps the JSON small.
+-- Read what the worker needs of its claimed jobs. The answer is one row of JSON: Python's SQLite module releases the
+-- interpreter's lock at each row, and waits for it again while the worker's loop is busy. Long parameters are in
+-- separate rows (claim_read_long.sql), which keeps the JSON small.
 SELECT json_group_array(json_array(given.key, live.organization_id, live.id, live.job_type, live.queue,
   live.submitted_by, jobs.required_permission,
   CASE WHEN length(jobs.parameters) < :long THEN jobs.parameters END, jobs.labels, live.attempt,

@@ -1,6 +1,6 @@
 -- Find dead letters below these parents, nearest first. Each parent takes one probe of the index of causes: without
 -- statistics SQLite prefers to read all undecided dead letters. It reads all children of a parent before it returns the
--- first. The plus keeps it from another index.
+-- first. The plus prevents the use of another index.
 WITH RECURSIVE below(job_id, caused_by) AS (
   SELECT id, NULL FROM fairlane_jobs WHERE organization_id = :organization AND id IN :parents
   UNION

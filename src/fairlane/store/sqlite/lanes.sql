@@ -1,8 +1,7 @@
 -- Find all lanes with a ready job, or those of named queues, each with its organization's standing. The statement uses
--- only one kind of the parts between "all {" or "named {" and "}".
--- Skip scan: one index probe per lane. SQLite has no LATERAL, and a comparison of rows, (queue, organization, type) >
--- (…), would read all equal entries. So it looks for the next lane in the same queue and organization, then in the same
--- queue, then in all queues.
+-- only one kind of the parts between "all {" or "named {" and "}". Skip scan: one index probe per lane. SQLite has no
+-- LATERAL, and a comparison of rows, (queue, organization, type) > (…), would read all equal entries. So the statement
+-- finds the next lane in the same queue and organization, then in the same queue, then in all queues.
 WITH RECURSIVE lane(job) AS (
   SELECT (SELECT rowid FROM fairlane_live WHERE ready = 1
 -- named {

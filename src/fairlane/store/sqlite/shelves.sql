@@ -1,5 +1,5 @@
 -- Find the shelves that follow this one, each with the time at which its oldest job ended. Skip scan, as in lanes.sql:
--- it looks for the next shelf in the same organization, then in all later ones.
+-- it finds the next shelf in the same organization, then in all later organizations.
 WITH RECURSIVE shelf(organization_id, job_type) AS (
   VALUES (:organization, :job_type)
   UNION ALL

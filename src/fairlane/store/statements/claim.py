@@ -80,9 +80,10 @@ class Wanted:
 
 
 async def claim_on(line: Line, wanted: Wanted, *, worker_id: UUID, worker: str, are_ours: bool) -> list[Claimed]:
-    """Do the same as `DatabaseEngine.claim`, on the event loop, in one statement without a transaction.
+    """Claim jobs on the event loop, by one statement without a transaction.
 
-    Nothing is claimed for a worker that was given up, or of lanes that were paused or suspended meanwhile.
+    The statement claims nothing if the worker has lost its lease, and nothing from lanes that were paused or suspended
+    meanwhile.
 
     Args:
         are_ours: whether the organizations are in Fairlane's own directory.

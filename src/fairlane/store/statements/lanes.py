@@ -204,7 +204,7 @@ def look(connection: Connection, clock: Clock, queues: Collection[str] | None, *
 
 
 async def look_on(line: Line, queues: Collection[str] | None, *, suspended: bool) -> Sight:
-    """Do the same as `look`, on the event loop."""
+    """Read all that a worker needs for a claim round, on the event loop."""
     questions = _questions(line.database.kind, is_named=queues is not None, suspended=suspended)
     return _seen(*await line.ask(questions, named(queues)))
 

@@ -166,7 +166,7 @@ def overrides(connection: Connection) -> dict[Subject, dict[str, Any]]:
 
 
 def overrides_of(rows: Iterable[Iterable[str]]) -> dict[Subject, dict[str, Any]]:
-    """Return the same as `overrides`, from the rows of `OVERRIDES`."""
+    """Return the limits that operators set, from the rows of `OVERRIDES`."""
     return {Subject(organization or None, job_type): _known(document) for organization, job_type, document in rows}
 
 
