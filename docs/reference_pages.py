@@ -64,7 +64,7 @@ NAMES: Final = {
     "DeadLetterGroup Resolution Refusal RetriedGroup BulkAction BulkState BulkVerb Mine Page",
     "handlers": "JobContext ctx.log ctx.parents Track Interrupted current_job CurrentJob RecordingContext ManualClock",
     "views": "Organization OrganizationStatus JobTypeView JobTypeLimit Limit Breaker Trial Try PauseView Schedule "
-    "Timetable Missed Metrics SlowJob Spread WorkerView Drained",
+    "Timetable Missed Metrics SlowJob Spread WorkerView Drained Unready",
     "users": "fl.users fl.tokens fl.keys fl.audit User Token Credential CredentialKind Principal Right Role Member "
     "Membership Directory Standing Pair AuditEntry OrganizationKey KeyState",
     "events": "Event JobStarted JobProgressed JobEnded JobsRescued LeaseLost HandlerAbandoned BreakerOpened "

@@ -139,6 +139,7 @@ if TYPE_CHECKING:
     from fairlane.engine.job_logs import JsonFormatter as JsonFormatter
     from fairlane.engine.open_transactions import TransactionNotUsed as TransactionNotUsed
     from fairlane.engine.worker import Drained as Drained
+    from fairlane.engine.worker import Unready as Unready
     from fairlane.engine.worker import Worker as Worker
     from fairlane.jobtypes.job_type import JobType as JobType
     from fairlane.jobtypes.options import Isolation as Isolation
@@ -192,7 +193,7 @@ _NAMES: Final = {
     "jobtypes.options": "Isolation OnDuplicate Options",
     "engine.context": "CurrentJob Interrupted JobContext JobLog Level Parent Receipt Track current_job",
     "engine.job_logs": "JobLogFilter JsonFormatter",
-    "engine.worker": "Drained Worker",
+    "engine.worker": "Drained Unready Worker",
     "store.clock": "Clock",
 }
 _HOMES: Final = {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names.split()}

@@ -56,12 +56,16 @@ class WorkerStopped(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobStarted(Event):
-    """An attempt begins."""
+    """An attempt begins.
+
+    `waited`: the seconds from when the job was due to this first start; None: it is a later attempt.
+    """
 
     organization: str
     job_id: UUID
     job_type: str
     attempt: int
+    waited: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class JobEnded(Event):
     `error_type` None: the attempt ended well; `seconds`: how long its handler ran; `failed`: the number of the failed
     attempt and of all attempts; `snoozed`: the seconds until the next attempt, if the handler raised `Snooze`;
     `traceback`: of a dead letter, as it is stored with the job; None unless the setting `log_tracebacks` is on, and for
-    an organization with an encryption key.
+    an organization with an encryption key; `outcome`: failed or timed out, if that made the job a dead letter.
     """
 
     organization: str
@@ -97,6 +101,7 @@ class JobEnded(Event):
     failed: Try | None = None
     snoozed: float | None = None
     traceback: str | None = field(default=None, repr=False)
+    outcome: JobStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)

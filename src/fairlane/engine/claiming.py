@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from random import Random
@@ -98,6 +99,10 @@ class Claims:
     def locked(self) -> frozenset[str]:
         """Return the organizations whose jobs are not claimed here, since their keys are not here; from any thread."""
         return self._checks.locked
+
+    def now(self) -> datetime | None:
+        """Return the time by the database's clock, as the lanes were read with it; None if there are none."""
+        return self.lanes.current.now() if self.lanes.current is not None else None
 
     def doubt(self) -> None:
         """Let the next round give back the jobs that the worker does not know, after an error. From any thread."""

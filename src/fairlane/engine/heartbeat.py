@@ -128,6 +128,11 @@ class Heartbeat:
         if must_drain and not self._stopping:
             self._on_drain()
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Return True if the last beat failed; from any thread."""
+        return self._outage.is_on
+
     def may_rescue(self) -> bool:
         """Return True if this heartbeat has succeeded for a full lease, up to now."""
         now = self._monotonic()

@@ -29,7 +29,7 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import ConfigurationError, FairlaneError, StorageUnavailable
 from fairlane.domain.events import JobEnded, ServiceFailed, hears
 from fairlane.domain.outcomes import Completed, Deferred, ErrorReport, Failed, Outcome, Released, Snoozed
-from fairlane.domain.statuses import JobStatus
+from fairlane.domain.statuses import PASSING, JobStatus
 from fairlane.domain.timing import LOCK_WAIT_OF_ROUND, NEXT_TRY, SAY_AGAIN
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.breakers import Tally
@@ -408,7 +408,9 @@ class Results:
                 is_back = ended is JobStatus.QUEUED
                 snoozed = outcome.seconds if isinstance(outcome, Snoozed) and is_back else None
                 trace = self._told_traceback(item, met) if ended is JobStatus.DEAD_LETTER else None
-                self._deps.emit(JobEnded(*key, ended, error, item.seconds, transition.failed, snoozed, trace))
+                before = first if first in PASSING and first is not ended else None
+                told = JobEnded(*key, ended, error, item.seconds, transition.failed, snoozed, trace, before)
+                self._deps.emit(told)
         self.tally.add(counted)
         self.changed.set()
         self._on_written(any(one.may_make_ready for one in done))

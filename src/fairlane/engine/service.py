@@ -51,6 +51,11 @@ class Outage:
         self._wait = 0.0
         self._say_again = 0.0  # monotonic
 
+    @property
+    def is_on(self) -> bool:
+        """Return True if the database was away at the last try; from any thread."""
+        return self._wait > 0
+
     def goes_on(self, error: Exception) -> float:
         """Emit an event for another failure, less and less often, and return the seconds until the next try."""
         before, self._wait = self._wait, next_wait(self._wait)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -199,10 +200,13 @@ class Slots:
         timeouts = [one.inputs.timeout if one.inputs.timeout is not None else math.inf for one in found]
         return tuple(sorted({one.job_type.name for one in found})), max(timeouts, default=0.0) + self.stop_grace
 
-    async def begin(self, jobs: Sequence[Checked], *, release: bool = False) -> None:
+    async def begin(self, jobs: Sequence[Checked], now: datetime | None = None, *, release: bool = False) -> None:
         """Begin attempts, or end them at once: by the decision of their checks, or because the worker is stopping.
 
         The loop has turns for others meanwhile: 60 characters for unions in unions take 20 ms to decode.
+
+        Args:
+            now: the time by the database's clock; None = unknown.
         """
         hears_all, since = self._hears(JobStarted), time.monotonic()
         for one in jobs:
@@ -217,7 +221,7 @@ class Slots:
                 continue
             attempt = self._attempts[inputs.lease_token] = Attempt(self, self._job_types[inputs.job_type], inputs)
             if hears_all:
-                self.deps.emit(JobStarted(inputs.organization, inputs.job_id, inputs.job_type, inputs.attempt))
+                self.deps.emit(_started(one, now))
             if one.read is not None or not attempt.is_decoded_at_once(inputs):
                 attempt.begin_with(one.read)
                 continue
@@ -371,6 +375,12 @@ class Slots:
             self._results.add(
                 attempt.inputs, outcome, attempt.seconds, has_checkpoint=attempt.has_checkpoint, has_run=True
             )
+
+
+def _started(one: Checked, now: datetime | None) -> JobStarted:
+    inputs, run_at = one.inputs, one.claimed.run_at
+    waited = max((now - run_at).total_seconds(), 0.0) if now is not None and inputs.attempt == 1 else None
+    return JobStarted(inputs.organization, inputs.job_id, inputs.job_type, inputs.attempt, waited)
 
 
 def _executors(

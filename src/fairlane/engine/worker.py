@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
 from importlib.metadata import version
 from time import monotonic, sleep
@@ -65,6 +66,7 @@ _BROKEN_WAIT: Final = 5.0  # seconds until the next claim after an unexpected er
 _ALL_REGISTERED: Final = 60.0  # seconds between two looks for types to register, when none is left
 _BREAKERS: Final = 1.0  # seconds between two counts of outcomes
 _LOOK: Final = 0.05  # seconds between two looks whether workers have left
+_LATE: Final = 10.0  # seconds beyond the poll interval after which a claim round is late
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,16 @@ class Drained:
     dead_letters: int
     canceled: int
     snoozed: int
+
+
+class Unready(StrEnum):
+    """The reason why a worker does not claim jobs now."""
+
+    STARTING = "starting"
+    STOPPING = "stopping"
+    DATABASE = "database"
+    LEASE = "lease"
+    CLAIMS = "claims"
 
 
 class Worker:
@@ -115,6 +127,22 @@ class Worker:
     def id(self) -> UUID:
         """Return the worker's id in the database."""
         return self._card.id
+
+    @property
+    def running(self) -> int:
+        """Return the number of its running attempts; from any thread."""
+        loop = self._loop
+        return loop.running if loop is not None else 0
+
+    def why_not_ready(self) -> Unready | None:
+        """Return why it does not claim jobs now; None = it does, or all its slots are taken. From any thread."""
+        loop = self._loop
+        return loop.why_not_ready() if loop is not None else Unready.STARTING
+
+    def answers(self, within: float) -> bool:
+        """Return True if its event loop takes a call within so many seconds, or if it has none; from another thread."""
+        loop = self._loop
+        return loop is None or loop.answers(within)
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT: then claim no more, let jobs finish within the grace, release the rest.
@@ -252,6 +280,9 @@ class WorkerLoop:
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()  # a job may be claimable, or a limit may have capacity again
         self._pause = 0.0  # seconds before the next claim round
+        self._last_round: float | None = None  # monotonic; when a claim round succeeded, or a slot became free
+        self._is_full = False  # True while the next round waits for a free slot
+        self._outage = Outage("worker", emit, NEXT_TRY)
         self._threads = ThreadPoolExecutor(SERVICE_THREADS, thread_name_prefix="fairlane-database")
         database.alarm = DeadLetterAlarm(settings.dead_letter_alert, emit)
         on_broken = partial(self._drain_for, "a mistake keeps it from writing how jobs end")
@@ -265,10 +296,7 @@ class WorkerLoop:
             *(database, deps.directory, card, settings.lease, lanes, deps.keyring, emit, self._threads, self.results)
         )
         self._heartbeat = Heartbeat(
-            database,
-            card,
-            settings.lease,
-            emit,
+            *(database, card, settings.lease, emit),
             left_behind=self._slots.left_behind,
             locked=self._claims.locked,
             on_drain=partial(self._drain_for, "an operator has asked for it"),
@@ -307,6 +335,33 @@ class WorkerLoop:
     def keeps_process(self) -> bool:
         """Return True if the process waits for the end of this worker's thread, and the worker can still leave."""
         return self._loop.is_running() and self._thread.is_alive() and not self._thread.daemon
+
+    @property
+    def running(self) -> int:
+        """Return the number of running attempts; from any thread."""
+        return self._slots.running
+
+    def why_not_ready(self) -> Unready | None:
+        """Return why it does not claim jobs now; None = it does, or all its slots are taken. From any thread."""
+        now, last = monotonic(), self._last_round
+        if self._stopping.is_set():
+            return Unready.STOPPING
+        if self._outage.is_on or self._heartbeat.is_cut_off:
+            return Unready.DATABASE
+        if last is None:
+            return Unready.STARTING
+        if not self._heartbeat.has_kept_lease(now):
+            return Unready.LEASE
+        is_late = now - last > self._deps.settings.poll_interval + _LATE
+        return Unready.CLAIMS if is_late and not self._is_full else None
+
+    def answers(self, within: float) -> bool:
+        """Return True if the loop takes a call within so many seconds; from another thread."""
+        answered = threading.Event()
+        with suppress(RuntimeError):  # a loop that is closed has nothing to answer
+            self._loop.call_soon_threadsafe(answered.set)
+            return answered.wait(within)
+        return True
 
     def stop(self, *, at_once: bool = False) -> None:
         """Claim no more, let jobs finish and leave; from any thread."""
@@ -348,7 +403,7 @@ class WorkerLoop:
 
     async def _enlist(self) -> bool:
         """Check the schema, register types and worker; wait for a database that is away. False: stopped first."""
-        outage = Outage("worker", self._emit, NEXT_TRY)
+        outage = self._outage
         while not self._stopping.is_set():
             try:
                 await in_thread(self._threads, self._register)
@@ -451,12 +506,13 @@ class WorkerLoop:
         ]
 
     async def _claim_until_stopped(self) -> None:
-        outage = Outage("claim", self._emit, NEXT_TRY)
+        outage = self._outage = Outage("claim", self._emit, NEXT_TRY)
         self._listener.start()
         while not self._stopping.is_set():
             self._wake.clear()
             try:
                 self._pause = self._next_pause(claimed=await self._claim())
+                self._last_round = monotonic()
                 outage.is_over()
             except (StorageUnavailable, ConfigurationError) as error:
                 self._pause = outage.goes_on(error)
@@ -485,8 +541,11 @@ class WorkerLoop:
         if self._pause > 0 and await wait_until(self._wake, self._pause):
             self._pause = 0.0
         while self._slots.free <= 0 and not (self._stopping.is_set() or self._claims.is_unsure):
+            self._is_full = True
             await self._slots.changed.wait()
             self._slots.changed.clear()
+        if self._is_full:
+            self._last_round, self._is_full = monotonic(), False
         if self._slots.free < self._card.slots // _FEW:
             # Short jobs end one by one; a claim for each would cost a round each.
             await wait_until(self._stopping, _GATHERING)
@@ -524,7 +583,7 @@ class WorkerLoop:
             # Others may have these jobs by now; the next round gives back those that are still under this worker.
             self._claims.doubt()
         else:
-            await self._slots.begin(jobs, release=stopped)
+            await self._slots.begin(jobs, self._claims.now(), release=stopped)
         return len(jobs)
 
     async def _write_left(self) -> None:
