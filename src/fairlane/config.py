@@ -127,6 +127,21 @@ class Settings(_FromEnvironment):
         "last commits with it",
     )
 
+    metrics_port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Where `fairlane worker` serves its metrics and probes; with --processes the first process, and "
+        "each further one at the next port; None = nowhere",
+    )
+    metrics_host: str = Field(default="127.0.0.1", min_length=1, description="The address at which it does")
+    metrics_organizations: int = Field(
+        default=10,
+        ge=0,
+        le=1000,
+        description="How many organizations have series of their own in the metrics of a worker; all others share one",
+    )
+
     @classmethod
     def load(cls, url: str | None = None) -> Self:
         """Read the settings from the environment.

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fairlane.api import exposition
+from fairlane.domain.metrics import OTHERS
 from tests.api.served import Api
 
 PATH = "/operator/metrics/prometheus"
@@ -67,8 +68,8 @@ def test_the_largest_have_names_and_the_others_are_counted_together(api: Api, mo
         ("four", "pending"): 1,
         ("three", "queued"): 2,
         ("three", "pending"): 1,
-        (exposition.OTHERS, "queued"): 1,
-        (exposition.OTHERS, "pending"): 2,
+        (OTHERS, "queued"): 1,
+        (OTHERS, "pending"): 2,
     }
     assert len({name for name, _ in found["fairlane_live_jobs_by_queue"]}) == 3
     assert sum(found["fairlane_live_jobs_by_queue"].values()) == 10
@@ -94,10 +95,10 @@ def test_where_nothing_ended_no_figure_is_made_up(api: Api):
 
 def test_an_organization_named_like_the_others_makes_no_series_twice(api: Api, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(exposition, "LARGEST", 1)
-    for queue, size in ((exposition.OTHERS, 3), ("second", 2), ("third", 1)):
+    for queue, size in ((OTHERS, 3), ("second", 2), ("third", 1)):
         for _ in range(size):
             api.fl.submit("report", organization="acme", queue=queue)
-    assert numbers(api)["fairlane_live_jobs_by_queue"] == {(exposition.OTHERS, "queued"): 6}
+    assert numbers(api)["fairlane_live_jobs_by_queue"] == {(OTHERS, "queued"): 6}
 
 
 @pytest.mark.parametrize("odd", ['a"b', "a\\b", "größe", "a{b}"])

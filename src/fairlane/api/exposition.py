@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fairlane.app import Fairlane
-from fairlane.domain.metrics import Metrics, Spread, WorkerView
+from fairlane.domain.metrics import OTHERS, Metrics, Spread, WorkerView
 from fairlane.domain.statuses import LIVE
 from fairlane.reads.metrics import LiveJobs
 from fairlane.realtime.hub import Hub
@@ -25,8 +25,6 @@ MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 LARGEST: Final = 50  # series by name of each kind
 _MINUTES: Final = 5  # how far back rates and seconds look
 _PROCESSING: Final = "From start to end of the attempt that ended each job"
-# No organization's id has a comma.
-OTHERS: Final = "others, together"
 
 
 def exposition(fl: Fairlane, hub: Hub) -> bytes:

@@ -26,6 +26,7 @@ from fairlane.engine.supervisor import EXIT_REPLACE, Supervisor, stop_with_super
 if TYPE_CHECKING:
     from fairlane import Event, Fairlane, Worker
     from fairlane.cli.worker_display import WorkerDisplay
+    from fairlane.cli.worker_metrics import WorkerMetrics
 
 # Seconds that a stuck worker gives its last log line, and then its display, to finish.
 _SAYING: Final = 1.0
@@ -76,6 +77,20 @@ def worker(
     log_format: Annotated[
         LogFormat, typer.Option(help="The form of log lines; json: one object a line, with the fields of the job.")
     ] = LogFormat.TEXT,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65535,
+            metavar="PORT",
+            help="Serve /metrics, /livez and /readyz at this port; with --processes at this one and the next ones, one "
+            "for each process. [default: FAIRLANE_METRICS_PORT, else none]",
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", help="The address for them. [default: FAIRLANE_METRICS_HOST, else 127.0.0.1]"),
+    ] = None,
 ) -> None:
     """Run jobs until SIGTERM or Ctrl-C; then let running jobs finish within the grace period.
 
@@ -88,6 +103,7 @@ def worker(
         fairlane worker --app myproject.jobs:fl
         fairlane worker --app myproject.jobs:fl -q default -q mail --concurrency 20
         fairlane worker --app myproject.jobs:fl --processes 4
+        fairlane worker --app myproject.jobs:fl --metrics-port 9464
     """
     if stop_with_supervisor() and name is not None:
         name = f"{name}:{os.getpid()}"  # a killed process and its replacement must have different names
@@ -97,11 +113,14 @@ def worker(
     fl = _application(context)
     logs = Logs(_level(log_level), log_format)
     tell_of_threads_without_words()
+    place = metrics_host or fl.settings.metrics_host, metrics_port or fl.settings.metrics_port or 0
+    metrics = _metrics(fl) if place[1] else None
     if processes > 1:
         logs.set_up()
         _refuse_schema(fl)
         command = _command(context, queue or [], concurrency, log_level, log_format)
-        Supervisor([_named(command, name, number) for number in range(1, processes + 1)]).run()
+        commands = [_named(command, name, number) for number in range(1, processes + 1)]
+        Supervisor(_at_ports(commands, *place) if metrics is not None else commands).run()
         return
     from fairlane.cli.worker_display import DisplayHandler, WorkerDisplay, stderr_shown
 
@@ -112,15 +131,19 @@ def worker(
         queues=queue or None,
         concurrency=concurrency,
         name=name,
-        subscribers=[*([display] if display is not None else []), partial(_end_where_stuck, display)],
+        subscribers=[*(each for each in (display, metrics) if each is not None), partial(_end_where_stuck, display)],
     )
     _end_in_order_at_sigterm(one)
     if display is None:
         logs.set_up()
-        one.run()
     else:
         # The display shows what happens to jobs.
         logs._replace(level=max(logs.level, logging.WARNING)).set_up(DisplayHandler(display))
+    if metrics is not None:
+        metrics.serve(one, *place)
+    if display is None:
+        one.run()
+    else:
         with display, stderr_shown(display, terminal):
             one.run()
     _leave(one, fl.settings.grace)
@@ -225,6 +248,36 @@ def _command(
     command = [sys.executable, "-m", "fairlane", "--app", app, "worker", "--processes", "1", "--plain"]
     command += ["--concurrency", str(concurrency), "--log-level", log_level, "--log-format", log_format]
     return [*command, *(part for queue in queues for part in ("--queue", queue))]
+
+
+def _metrics(fl: "Fairlane") -> "WorkerMetrics":
+    try:
+        from fairlane.cli.worker_metrics import WorkerMetrics
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"Metrics need {error.name}: pip install 'fairlane[metrics]'.") from None
+    return WorkerMetrics(fl.settings.metrics_organizations)
+
+
+def _at_ports(commands: list[list[str]], host: str, port: int) -> list[list[str]]:
+    """Give each child a port of its own: the first one this port, the others the next ones.
+
+    Raises:
+        ConfigurationError: there are not so many ports, or one is taken; every child would report it again and again.
+    """
+    from fairlane.cli.worker_metrics import LAST_PORT, listen
+
+    if port + len(commands) - 1 > LAST_PORT:
+        raise ConfigurationError(
+            f"{len(commands)} processes need as many ports, and {port} is too near to {LAST_PORT}, the last one; name "
+            "a lower one by --metrics-port."
+        )
+    ports = range(port, port + len(commands))
+    for one in ports:
+        listen(host, one).close()
+    return [
+        [*command, "--metrics-host", host, "--metrics-port", str(one)]
+        for command, one in zip(commands, ports, strict=True)
+    ]
 
 
 def _named(command: list[str], name: str | None, number: int) -> list[str]:

@@ -13,6 +13,7 @@ from fairlane.domain.reasons import ReasonCode
 from fairlane.domain.statuses import JobStatus, Priority
 from fairlane.domain.timeline import Cell, EndedJob, Grid, grid_of, percentile, weights
 
+OTHERS: Final = "others, together"  # a label of Prometheus; no organization's id has a comma
 _TYPES: Final = 100  # job types that are shown by name
 _SLOWEST: Final = 10
 _STEPS: Final = 6  # parts of the time in which jobs are sampled, so that not all of them ended within the last minute
