@@ -168,6 +168,42 @@ def test_a_head_of_very_many_lines_is_refused_and_an_ordinary_one_is_not(api: Ap
         assert sender.recv(12) == b"HTTP/1.1 415"
 
 
+CHUNKED = b"GET /api/v1/health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("chunk", [b"", b"1\r\n \r\n"], ids=["no body", "a body"])
+def test_a_trailer_of_very_many_lines_is_refused_and_an_ordinary_one_is_not(api: Api, chunk: bytes):
+    for lines, status in ((0, b"200"), (190, b"200"), (201, b"400")):
+        with closing(api.connect()) as sender:
+            sender.sendall(CHUNKED + chunk + b"0\r\n" + b"a: b\r\n" * lines + b"\r\n")
+            assert sender.recv(12) == b"HTTP/1.1 " + status
+
+
+def test_behind_an_empty_trailer_the_next_request_has_lines_of_its_own(api: Api):
+    with closing(api.connect()) as sender:
+        sender.sendall(CHUNKED + b"0\r\n\r\n" + CHUNKED[:-2] + b"a: b\r\n" * 197 + b"\r\n0\r\n\r\n")
+        answers = b""
+        while answers.count(b"HTTP/1.1 200") < 2:
+            part = sender.recv(65_536)
+            assert part, answers
+            answers += part
+
+
+@pytest.mark.parametrize("rest", [b"0\r\n" + b"a: b\r\n" * 201 + b"\r\n", b"no size\r\n"], ids=["lines", "no size"])
+def test_a_malformed_rest_of_a_request_that_was_answered_ends_the_connection_without_an_error_in_the_log(
+    api: Api, caplog: pytest.LogCaptureFixture, rest: bytes
+):
+    with closing(api.connect()) as sender:
+        sender.sendall(CHUNKED)
+        assert sender.recv(12) == b"HTTP/1.1 200"
+        sender.sendall(rest)
+        with suppress(ConnectionError):
+            while sender.recv(65_536):
+                pass
+    assert api.client().get("/health").status_code == 200
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 class TestSocketsThatPoll:
     PACKET = '42["unsubscribe",{"room":"none"}]'
 

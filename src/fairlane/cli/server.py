@@ -7,6 +7,7 @@ from typing import Any, Final
 import h11
 import uvicorn
 from fastapi import FastAPI
+from h11._receivebuffer import ReceiveBuffer
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
@@ -21,7 +22,7 @@ _PIECE: Final = 4096  # bytes of a WebSocket that are read at a time
 # Pieces of a body: so many, and one more for each 64 bytes. The first 100 pieces of each read are free.
 _LEAST_PIECE: Final = 64
 _PIECES, _PIECES_A_READ = 3_000, 100
-_MOST_LINES: Final = 200  # of a request's head; each costs the loop 2 microseconds
+_MOST_LINES: Final = 200  # of a request's head, or of the trailer of its body; each costs the loop 2 microseconds
 _MOST_UNSENT: Final = 16 * 1024  # bytes of a connection that wait in the kernel's memory
 
 
@@ -139,11 +140,31 @@ class _SmallPieces(Exception):
     """The error that a body came in too many small pieces."""
 
 
+class _Lines(ReceiveBuffer):
+    """The buffer of an h11 connection. It counts the lines of a head or trailer before h11 parses each by a regex."""
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        """Return the lines up to the first blank line; None if the blank line has not come.
+
+        Raises:
+            h11.RemoteProtocolError: there are too many lines.
+        """
+        if len(self) > _MOST_LINES and not self._data.startswith((b"\r\n", b"\n")):
+            end = self._data.find(b"\n\r\n") + 1 or len(self)
+            if self._data.count(b"\n", 0, end) > _MOST_LINES:
+                raise h11.RemoteProtocolError("The request has too many headers.", error_status_hint=431)
+        return super().maybe_extract_lines()
+
+
 class _Connection(h11.Connection):
     """An h11 connection that counts the pieces of a body: one byte takes as long as a thousand."""
 
     _left = _PIECES
     _free = 0
+
+    def __init__(self, most: int) -> None:
+        super().__init__(h11.SERVER, most)
+        self._receive_buffer = _Lines()
 
     def receive_data(self, data: bytes) -> None:
         """Take the data of one read."""
@@ -155,10 +176,8 @@ class _Connection(h11.Connection):
 
         Raises:
             _SmallPieces: a body came in too many small pieces.
-            h11.RemoteProtocolError: the head of a request is malformed, or has too many lines.
+            h11.RemoteProtocolError: a request is malformed, or its head or its trailer has too many lines.
         """
-        if self.their_state is h11.IDLE:
-            self._refuse_long_head()
         event = super().next_event()
         if isinstance(event, h11.Data) and self._free > 0:
             self._free -= 1
@@ -169,14 +188,6 @@ class _Connection(h11.Connection):
         elif isinstance(event, h11.Request):
             self._left = _PIECES
         return event
-
-    def _refuse_long_head(self) -> None:
-        # Before h11 parses the lines, each by a regular expression.
-        if len(self._receive_buffer) > _MOST_LINES:
-            head = bytes(self._receive_buffer)
-            end = head.find(b"\n\r\n")
-            if head.count(b"\n", 0, end if end >= 0 else len(head)) > _MOST_LINES:
-                raise h11.RemoteProtocolError("The request has too many headers.", error_status_hint=431)
 
 
 class PunctualProtocol(_ReadProtocol, H11Protocol):
@@ -191,7 +202,7 @@ class PunctualProtocol(_ReadProtocol, H11Protocol):
 
     def __init__(self, config: uvicorn.Config, *args: Any, **options: Any) -> None:
         super().__init__(config, *args, **options)
-        self.conn = _Connection(h11.SERVER, self.conn._max_incomplete_event_size)  # noqa: SLF001 - as uvicorn made it
+        self.conn = _Connection(self.conn._max_incomplete_event_size)  # noqa: SLF001 - as uvicorn made it
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         """Wait for the first head."""
@@ -209,6 +220,15 @@ class PunctualProtocol(_ReadProtocol, H11Protocol):
             self.transport.abort()
         if self.conn.their_state is not h11.IDLE and not self._has_rest:
             self._wait_no_more()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a malformed request. If its answer has begun already, end the connection."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # else an answer of the application would be an error, with a traceback
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         """Wait for the rest of a body that was not read."""
