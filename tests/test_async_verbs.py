@@ -15,7 +15,7 @@ from tests.store.races.scene import Scene
 
 # What an async application has no use for: it decorates, builds and closes as any other. An export is an iterator, of
 # pages that `list` gives.
-SYNC_ONLY = {"close", "job_type", "worker", "export"}
+SYNC_ONLY = {"close", "job_type", "middleware", "on_submit", "worker", "export"}
 # Its sync twin would hold a thread for as long as a job runs; `wait` does that, with a timeout.
 ASYNC_ONLY = {"watch"}
 _MANY = 60  # more than there are threads

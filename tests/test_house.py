@@ -88,7 +88,10 @@ READS = {
 }
 # Verbs that change something for nobody in particular, and why.
 WITHOUT_ACTOR = {
-    **dict.fromkeys(("close", "migrate", "job_type", "worker", "directory_changed"), "they change no organization"),
+    **dict.fromkeys(
+        ("close", "migrate", "job_type", "worker", "directory_changed", "middleware", "on_submit"),
+        "they change no organization",
+    ),
     **dict.fromkeys(("submit_many", "idempotency.submit"), "each submission names its own user"),
     **dict.fromkeys(("users.log_in", "users.log_out", "users.redeem", "users.change_password"), "they prove who acts"),
     **dict.fromkeys(("tickets.create", "tickets.redeem"), "they prove who acts"),

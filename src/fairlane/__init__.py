@@ -137,6 +137,7 @@ if TYPE_CHECKING:
     from fairlane.engine.context import current_job as current_job
     from fairlane.engine.job_logs import JobLogFilter as JobLogFilter
     from fairlane.engine.job_logs import JsonFormatter as JsonFormatter
+    from fairlane.engine.middleware import MiddlewareFailed as MiddlewareFailed
     from fairlane.engine.open_transactions import TransactionNotUsed as TransactionNotUsed
     from fairlane.engine.worker import Drained as Drained
     from fairlane.engine.worker import Unready as Unready
@@ -193,6 +194,7 @@ _NAMES: Final = {
     "jobtypes.options": "Isolation OnDuplicate Options",
     "engine.context": "CurrentJob Interrupted JobContext JobLog Level Parent Receipt Track current_job",
     "engine.job_logs": "JobLogFilter JsonFormatter",
+    "engine.middleware": "MiddlewareFailed",
     "engine.worker": "Drained Unready Worker",
     "store.clock": "Clock",
 }

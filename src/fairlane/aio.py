@@ -245,10 +245,16 @@ async def _submit(
     organization: str,
     parameters: Mapping[str, Any] | None = None,
     labels: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     **more: Any,
 ) -> Job:
     submission = Submission(
-        job_type, organization=organization, parameters=parameters or {}, labels=labels or {}, **more
+        job_type,
+        organization=organization,
+        parameters=parameters or {},
+        labels=labels or {},
+        headers=dict(headers or {}),
+        **more,
     )
     with alone():
         return await sync._on_loops.submit(submission)  # noqa: SLF001 - the other half of the same object

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from fairlane.engine.dead_letters import DeadLetters
     from fairlane.engine.idempotency import Idempotency
     from fairlane.engine.jobs import JobControl
+    from fairlane.engine.middleware import Middleware, OnSubmit
     from fairlane.engine.submission import Submitter
     from fairlane.engine.submission_on_loops import LoopSubmitter
     from fairlane.engine.system.bulk import Bulk
@@ -74,6 +75,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+M = TypeVar("M", bound="Middleware")
+S = TypeVar("S", bound="OnSubmit")
 
 _MOST_NAMED: Final = 10  # artifacts in an error
 
@@ -121,6 +124,8 @@ class Fairlane:
         self.directory = StoredDirectory(self.database) if directory is None else HostDirectory(directory)
         self.catalogue = Catalogue(self.database.clock)
         self.keyring = _keyring(settings)
+        self._middlewares: list[Middleware] = []
+        self._on_submit: list[OnSubmit] = []
         host = self.directory if isinstance(self.directory, HostDirectory) else None
         self.reads = Reads(self.database, host, self.keyring)
 
@@ -128,7 +133,15 @@ class Fairlane:
     def _submitter(self) -> "Submitter":
         from fairlane.engine.submission import Submitter
 
-        return Submitter(self.database, self.catalogue, self.directory, self.keyring, self.settings, self.emit)
+        return Submitter(
+            self.database,
+            self.catalogue,
+            self.directory,
+            self.keyring,
+            self.settings,
+            self.emit,
+            on_submit=self._on_submit,
+        )
 
     @cached_property
     def _threads(self) -> "SharedThreads":
@@ -359,6 +372,39 @@ class Fairlane:
 
         return decorate
 
+    def middleware(self, function: M) -> M:
+        """Run each handler within this function, which takes the `JobContext` and yields once, where the handler runs.
+
+        The first middleware is the outermost. An error of the handler is raised at the `yield`, and stays the
+        attempt's, whatever the function does with it. An error that the function raises itself is the attempt's, as
+        `MiddlewareFailed`, or as it is if it is one of Fairlane's, such as `Snooze`. An `async def` function is for
+        `async def` handlers; a plain one is for all. Around handlers with `isolation="process"` it runs in the
+        handler's process, which imports it.
+
+        Raises:
+            ConfigurationError: it does not yield. A worker raises it if the function is async and a handler is not, or
+                if a handler's process can't import the function.
+        """
+        from fairlane.engine.middleware import checked_middleware
+
+        self._middlewares.append(checked_middleware(function))
+        return function
+
+    def on_submit(self, function: S) -> S:
+        """Submit within this function, which takes a list of `Submission` and yields once, where they are submitted.
+
+        It may add texts to the `headers` of each; other changes are impossible. It runs for all submissions of this
+        process: those of schedules and of the REST API, too. An error before its `yield` is the caller's, and nothing
+        is submitted; a later one is only logged.
+
+        Raises:
+            ConfigurationError: it does not yield, or is async.
+        """
+        from fairlane.engine.middleware import checked_on_submit
+
+        self._on_submit.append(checked_on_submit(function))
+        return function
+
     def submit(
         self,
         job_type: str,
@@ -378,6 +424,7 @@ class Fairlane:
         max_retries: int | Inheriting | None = INHERIT,
         timeout: Seconds | Inheriting | None = INHERIT,
         labels: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         connection: object | None = None,
     ) -> Job:
         """Submit a job. Once this returns, or the caller's transaction commits, the job will not be lost.
@@ -394,6 +441,8 @@ class Fairlane:
             on_duplicate: "reject" raises `DuplicateJob`, "return" returns the earlier job, "replace" cancels it if it
                 has not started and takes its place.
             labels: names and values by which the job can be found.
+            headers: texts for the code around the handler, `ctx.headers`, such as the id of a request; at most 8,192
+                characters together. They are stored in plain text, and no reader of the job sees them.
             connection: a connection or transaction of the caller; see `docs/how-to/submit.md`. None = ask
                 `connection_of`.
 
@@ -422,6 +471,7 @@ class Fairlane:
             max_retries=max_retries,
             timeout=timeout,
             labels=labels or {},
+            headers=dict(headers or {}),
         )
         with alone():
             (job,) = self._submitter.submit_many([submission], self._theirs(connection))
@@ -738,6 +788,7 @@ class Fairlane:
             lambda *worker: Scheduler(self.schedules.ticks, *worker).run_once,
             lambda *workers: self._bulk_steps(*workers).go_on,
             self.keyring,
+            tuple(self._middlewares),
         )
         return Worker(deps, queues=tuple(queues) if queues is not None else None, concurrency=concurrency, name=name)
 

@@ -61,7 +61,7 @@ class RecordingContext(JobContext):
     secret.
 
     Args:
-        organization, user, job_type, labels, attempt: the job's values that the handler sees.
+        organization, user, job_type, labels, headers, attempt: the job's values that the handler sees.
         parameters: for handlers that read `ctx.parameters`; the arguments are given in the call.
         checkpointed: the state that an earlier attempt left.
         parents: made by `finished_parent`.
@@ -73,13 +73,14 @@ class RecordingContext(JobContext):
         files: its artifacts' bytes by name.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a value of the job
         self,
         *,
         organization: str = "acme",
         user: str | None = None,
         job_type: str = "test",
         labels: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         attempt: int = 1,
         parameters: Mapping[str, Any] | None = None,
         checkpointed: Any = None,
@@ -96,6 +97,7 @@ class RecordingContext(JobContext):
             labels=labels or {},
             timeout=None,
             checkpoint=None if checkpointed is None else json.dumps(checkpointed),
+            headers=json.dumps(dict(headers or {})),
         )
         self.lines: Final[list[str]] = []
         self.reported: Final[list[tuple[float | None, str | None]]] = []

@@ -1,7 +1,7 @@
 """Submissions, and the graph of a batch of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
@@ -63,6 +63,7 @@ class Submission:
     max_retries: int | Inheriting | None = INHERIT
     timeout: Seconds | Inheriting | None = INHERIT
     labels: Mapping[str, str] = field(default_factory=dict)
+    headers: MutableMapping[str, str] = field(default_factory=dict)
     id: UUID = field(default_factory=new_id)
 
     def __post_init__(self) -> None:

@@ -242,6 +242,7 @@ class Parent:
     labels: Mapping[str, str]
     artifacts: tuple[str, ...]
     _read: ReadArtifact = field(repr=False, compare=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def artifact(self, name: str) -> bytes:
         """Return the bytes of an artifact. Blocks: an async handler awaits `asyncio.to_thread(parent.artifact, name)`.
@@ -266,6 +267,15 @@ class Parent:
         Raises PermanentError and StorageUnavailable as `artifact`. Raises FileExistsError if something is at the path.
         """
         return save(self.stream_artifact(name), path)
+
+
+def _headers(text: str | None) -> Mapping[str, str]:
+    """Return a job's headers. What an application's own SQL has written there, and is none, counts as none."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return {name: value for name, value in found.items() if isinstance(value, str)} if isinstance(found, dict) else {}
 
 
 class JobContext:
@@ -312,6 +322,11 @@ class JobContext:
         return parameters
 
     @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """Return the texts that the submission gave to the code around the handler."""
+        return _headers(self._inputs.headers)
+
+    @cached_property
     def _secrets(self) -> tuple[str, ...]:
         """Return the secret values, which are removed from the handler's texts."""
         return secret_values(self._inputs.parameters)
@@ -329,6 +344,7 @@ class JobContext:
                 *(one.id, one.job_type, one.status, one.result, one.labels),
                 tuple(one.artifacts),
                 self._channel.read_artifact,
+                _headers(one.headers),
             )
             for one in self._inputs.parents
         )

@@ -9,6 +9,7 @@ from fairlane.domain.events import Emit
 from fairlane.domain.timing import SILENCE_OF_WORKER
 from fairlane.encryption.artifacts import ObjectStorage
 from fairlane.encryption.keyring import Keyring
+from fairlane.engine.middleware import Middleware
 from fairlane.engine.system.bulk_actions import GoOn
 from fairlane.jobtypes.catalogue import Catalogue
 from fairlane.store.response_timeout import ResponseTimeout
@@ -38,6 +39,7 @@ class Deps:
     scheduler: Callable[[Database, Emit, Callable[[], object]], Callable[[], int]]
     bulk_steps: Callable[[Database, Directory], GoOn]
     keyring: Keyring
+    middlewares: tuple[Middleware, ...] = ()
 
     @property
     def are_ours(self) -> bool:

@@ -24,7 +24,7 @@ from fairlane.domain.errors import (
 from fairlane.domain.permissions import Access
 from fairlane.domain.sealing import Field
 from fairlane.domain.statuses import PRIORITY_RANK, OrganizationStatus, ParentPolicy, Priority, Role
-from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS
+from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, is_storable
 from fairlane.domain.timing import CENTURY
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.batch import Sent, Submission, parent_ids
@@ -36,6 +36,7 @@ from fairlane.tenancy.directory import Membership, Standing, memberships, roles_
 from fairlane.tenancy.tenants import no_member, unknown
 
 _MOST_LABELS: Final = 50
+_LONGEST_HEADERS: Final = 8_192  # characters of a job's headers as JSON
 _MOST_KINDS: Final = 1_000  # that are cached
 # Submissions of a type with the same values here are of one kind: these are all fields but those that each job has of
 # its own.
@@ -236,6 +237,7 @@ class Drafting:
                 tuple(sorted(labels.items())) if labels else (),
                 _parents(submission) if submission.depends_on != () else (),
                 Dedup(key, kind.window, submission.dedup_key) if key is not None else None,
+                _headers(submission.headers) if submission.headers != {} else "",
             )
         except ConfigurationError as error:
             raise InvalidParameters(f"{job_type.name}: {error}") from error
@@ -368,3 +370,21 @@ def _labels(labels: Mapping[str, str]) -> dict[str, str]:
         return {text("A label's name", name): text(f"Label {name!r}", value) for name, value in labels.items()}
     except ConfigurationError as error:
         raise InvalidParameters(str(error)) from error
+
+
+def _headers(headers: Mapping[Any, Any]) -> str:
+    if not isinstance(headers, Mapping):
+        raise InvalidParameters(f"headers must be a mapping, for example {{'request-id': '42'}}, not {headers!r:.80}.")
+    for name, value in headers.items():
+        if not (isinstance(name, str) and isinstance(value, str)) or not is_storable(name + value):
+            raise InvalidParameters(
+                f"Header {name!r:.80} must be text with text as its value, without NUL and halves of pairs; put other "
+                "values into the parameters."
+            )
+    found = json.dumps(dict(headers))
+    if len(found) > _LONGEST_HEADERS:
+        raise InvalidParameters(
+            f"The headers of a job have at most {_LONGEST_HEADERS:,} characters as JSON, not {len(found):,}; put what "
+            "is long into the parameters."
+        )
+    return found

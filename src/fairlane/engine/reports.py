@@ -95,10 +95,14 @@ class ParentInput:
     result: Any
     labels: Mapping[str, str] = field(default_factory=dict)
     artifacts: Mapping[str, tuple[str, int]] = field(default_factory=dict)  # by name: the path and the size
+    headers: str | None = None
 
 
 class AttemptInputs(NamedTuple):
-    """The inputs of an attempt, as plain data. `timeout` in seconds; `checkpoint` and `parameters` are JSON text."""
+    """The inputs of an attempt, as plain data.
+
+    `timeout` in seconds; `checkpoint`, `parameters` and `headers` are JSON text.
+    """
 
     organization: str
     job_id: UUID
@@ -111,6 +115,7 @@ class AttemptInputs(NamedTuple):
     timeout: float | None
     checkpoint: str | None = None
     parents: tuple[ParentInput, ...] = ()
+    headers: str | None = None
 
     def __repr__(self) -> str:
         return f"<attempt {self.attempt} of {self.job_id}>"  # no log and no traceback holds a job's data

@@ -7,7 +7,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime
@@ -26,6 +26,7 @@ from fairlane.engine.executors.loop_threads import LoopThreads
 from fairlane.engine.executors.process import ProcessExecutor
 from fairlane.engine.executors.target import importable_target
 from fairlane.engine.executors.thread import ThreadExecutor
+from fairlane.engine.middleware import Middleware, around, refuse_async
 from fairlane.engine.reports import Interruption
 from fairlane.engine.results import Results
 from fairlane.engine.service import in_thread, wait_until
@@ -59,7 +60,8 @@ class Slots:
             worker's lease that it does not know.
 
     Raises:
-        ConfigurationError: a handler that should run in a process can't be imported there.
+        ConfigurationError: a handler that should run in a process, or a middleware around it, can't be imported there.
+            Or a middleware is async, and a handler is not.
     """
 
     def __init__(
@@ -85,8 +87,8 @@ class Slots:
             Future[Any], tuple[float, int]
         ] = {}  # its limit in seconds, and how often it was seen to run
         self._next_look: asyncio.TimerHandle | None = None
-        self._job_types = deps.catalogue.mine
-        self.executors = _executors(self._job_types.values(), card.slots, self.in_value_thread)
+        self._job_types = _with_middlewares(deps.catalogue.mine, deps.middlewares)
+        self.executors = _executors(self._job_types.values(), deps.middlewares, card.slots, self.in_value_thread)
         self._card = card
         self._threads = threads
         self._results = results
@@ -383,16 +385,32 @@ def _started(one: Checked, now: datetime | None) -> JobStarted:
     return JobStarted(inputs.organization, inputs.job_id, inputs.job_type, inputs.attempt, waited)
 
 
+def _with_middlewares(
+    job_types: Mapping[str, JobType[..., object]], middlewares: Sequence[Middleware]
+) -> Mapping[str, JobType[..., object]]:
+    """Return the types with the middlewares around their handlers; a handler's process puts them around it itself."""
+    if not middlewares:
+        return job_types
+    for one in job_types.values():
+        refuse_async(middlewares, one.name, one.handler)
+    return {
+        name: one if one.isolation is Isolation.PROCESS else one.with_handler(around(one.handler, middlewares))
+        for name, one in job_types.items()
+    }
+
+
 def _executors(
-    job_types: Collection[JobType[..., object]], slots: int, in_thread: InThread
+    job_types: Collection[JobType[..., object]], middlewares: Sequence[Middleware], slots: int, in_thread: InThread
 ) -> dict[Isolation, Executor]:
     """Return an executor for each isolation that one of the types has."""
+    targets: tuple[tuple[str, str], ...] = ()
     for one in job_types:
         if one.isolation is Isolation.PROCESS:
             importable_target(one.handler)  # refused now, not at its first job
+            targets = tuple(map(importable_target, middlewares))
     make: dict[Isolation, Callable[[], Executor]] = {
         Isolation.ASYNC: partial(AsyncExecutor, in_thread),
         Isolation.THREAD: ThreadExecutor,
-        Isolation.PROCESS: partial(ProcessExecutor, slots),
+        Isolation.PROCESS: partial(ProcessExecutor, slots, targets),
     }
     return {isolation: make[isolation]() for isolation in {one.isolation for one in job_types}}

@@ -288,6 +288,7 @@ def _inputs(claimed: Claimed) -> AttemptInputs:
         claimed.parameters,
         json.loads(claimed.labels) if claimed.labels != _NO_LABELS else {},
         claimed.timeout,
+        headers=claimed.headers,
     )
 
 
@@ -305,6 +306,7 @@ def _parents(
             result=opened(row.id, Field.RESULT, row.value) if row.value is not None else None,
             labels=json.loads(row.labels),
             artifacts=by_parent[row.id],
+            headers=row.headers,
         )
         for row in rows
     )

@@ -1,7 +1,7 @@
 """Submit jobs: one path for one job and for many, in a transaction of Fairlane's or of the caller's."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime
 from itertools import islice
 from uuid import UUID
@@ -25,6 +25,7 @@ from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import Ring
 from fairlane.engine.batch import Submission, refuse_misfits
 from fairlane.engine.drafting import Answers, Drafting, Hopes, Payload, Ready, is_hashed, sealed
+from fairlane.engine.middleware import OnSubmit, around_submission
 from fairlane.jobtypes.catalogue import Catalogue, RegisteredType, held_types
 from fairlane.store.borrow import Home, aside, borrow
 from fairlane.store.driver_errors import is_held_up, is_lost_race, is_read_only
@@ -67,6 +68,8 @@ class Submitter:
         keyring: Keyring,
         settings: Settings,
         emit: Emit,
+        *,
+        on_submit: Sequence[OnSubmit],
     ) -> None:
         self._database = database
         self._home = Home(database)
@@ -75,6 +78,7 @@ class Submitter:
         self._keyring = keyring
         self._settings = settings
         self._emit = emit
+        self._on_submit = on_submit  # grows as the application is imported
         self._hopeful = Drafting(Hopes({}, {}))
         self.lock_timeout = settings.lock_timeout
         self.turns = SharedThreads(settings.pool_size, "fairlane-submit", each=_EACH)
@@ -90,6 +94,16 @@ class Submitter:
             CommitUnanswered: all or none were submitted; the message names a job to look for.
         """
         refuse_misfits(submissions)
+        with self.around(submissions) as given:
+            return self._submit_many(given, connection)
+
+    def around(self, submissions: Sequence[Submission]) -> AbstractContextManager[Sequence[Submission]]:
+        """Return a context manager in which the application's functions are around submissions without misfits."""
+        if not self._on_submit or not submissions:
+            return nullcontext(submissions)
+        return around_submission(self._on_submit, submissions, self._emit)
+
+    def _submit_many(self, submissions: Sequence[Submission], connection: object | None) -> list[Job]:
         if submissions and connection is not None:
             with at(None):
                 return self._submit_in_theirs(connection, submissions, self.prepare(submissions))
@@ -161,8 +175,8 @@ class Submitter:
             SubmissionError, ConfigurationError: roll back.
         """
         refuse_misfits(submissions)
-        with at(None):
-            return self._submit(connection, submissions, ready)
+        with at(None), self.around(submissions) as given:
+            return self._submit(connection, given, ready)
 
     def check(self, connection: Connection, submission: Submission, ready: Ready) -> Draft:
         """Return the draft of a submission that has passed all checks that need no other job's row.
@@ -249,15 +263,11 @@ class Submitter:
         return Plain(submissions, ready, drafting, self._keyring)
 
     def at_hand(self, submission: Submission) -> "Plain | None":
-        """Return a submission that an event loop may insert: its draft needs no query and no wait.
+        """Return a submission without misfits that an event loop may insert: its draft needs no query and no wait.
 
         None: it has to be submitted in a thread, which may also refuse it.
         """
         if not isinstance(self._directory, StoredDirectory):
-            return None
-        try:
-            refuse_misfits([submission])
-        except FairlaneError:
             return None
         name = submission.job_type
         known = self._catalogue.known(name)

@@ -61,6 +61,11 @@ class LoopSubmitter:
         Raises:
             SubmissionError, StorageUnavailable, ConfigurationError, CommitUnanswered: as `Submitter.submit_many`.
         """
+        refuse_misfits([submission])
+        with self._submitter.around([submission]) as (given,):
+            return await self._submit_one(given)
+
+    async def _submit_one(self, submission: Submission) -> Job:
         sender = self._sender() if self._is_of_use else None
         plain = self._submitter.at_hand(submission) if sender is not None else None
         if sender is not None and plain is not None:
@@ -81,7 +86,7 @@ class LoopSubmitter:
                 self._database.hint()
                 (job,) = plain.jobs(moment)
                 return job
-        (job,) = await self.submit_many([submission])
+        (job,) = await self._submit_many([submission])
         return job
 
     async def submit_many(self, submissions: Sequence[Submission]) -> list[Job]:
@@ -91,6 +96,10 @@ class LoopSubmitter:
             SubmissionError, StorageUnavailable, ConfigurationError, CommitUnanswered: as `Submitter.submit_many`.
         """
         refuse_misfits(submissions)
+        with self._submitter.around(submissions) as given:
+            return await self._submit_many(given)
+
+    async def _submit_many(self, submissions: Sequence[Submission]) -> list[Job]:
         organizations = {one.organization for one in submissions}
         if not any(map(self._submitter.turns.are_of, organizations)):
             try:

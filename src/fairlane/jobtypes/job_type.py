@@ -5,6 +5,7 @@ A handler's own process imports this module, so it knows of no database.
 
 import json
 from collections.abc import Callable
+from copy import copy
 from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from types import UnionType
 from typing import (
@@ -80,6 +81,12 @@ class JobType(Generic[P, R]):
     def __call__(self, context: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the handler itself, for example in a test."""
         return self.handler(context, *args, **kwargs)
+
+    def with_handler(self, handler: Callable[..., Any]) -> "JobType[..., Any]":
+        """Return the same type with another handler that takes the same arguments."""
+        made = copy(self)
+        made.handler = handler
+        return made
 
     def submit(self, **options: Any) -> Callable[P, Job]:
         """Submit, typed: `report.submit(organization="acme", user="ana")(month=date(2026, 11, 1))`.

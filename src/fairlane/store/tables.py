@@ -153,6 +153,7 @@ jobs = _of_organization(
     Column("timeout_seconds", Float(53)),
     Column("on_parent_failure", String(20), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("headers", Text),
 )
 _is_busy(jobs)
 

@@ -43,6 +43,7 @@ from fairlane.engine.executors.base import ending, life_of, run_async
 from fairlane.engine.executors.target import load_handler
 from fairlane.engine.executors.wire import Message
 from fairlane.engine.job_logs import LogFormat, Logs
+from fairlane.engine.middleware import around
 from fairlane.engine.reports import Checkpoint, File, Interruption, Progress, Report, storable, with_results
 from fairlane.jobtypes.parameters import Signature
 from fairlane.jobtypes.parameters_values import encode_result
@@ -138,6 +139,7 @@ class Run:
         self.number: int = start["run"]
         self.inputs = wire.INPUTS.validate_python(start["start"])
         self._target: tuple[str, str] = start["target"]
+        self._middlewares = tuple(map(tuple, start.get("middlewares", ())))
         self._errors: tuple[list[str], list[str]] = start["errors"]
         # Half of what fits into a line, because text in text is escaped.
         self.result_limit: int = min(start["limit"], wire.LINE_LIMIT // 2)
@@ -154,7 +156,7 @@ class Run:
         self.armed = True
         if self.interrupt.reason is not None:
             self.interrupt.throw()
-        handler, parameters = _handler(self.inputs.job_type, *self._target)
+        handler, parameters = _handler(self.inputs.job_type, tuple(self._target), self._middlewares)
         self._child.set_up_logs()
         arguments = parameters.decode(self.inputs.parameters)
         is_async = iscoroutinefunction(handler)
@@ -380,9 +382,11 @@ class Child:
 
 
 @cache
-def _handler(job_type: str, module: str, name: str) -> tuple[Callable[..., Any], Signature]:
-    handler = load_handler(module, name)
-    return handler, Signature.of(job_type, handler)
+def _handler(
+    job_type: str, target: tuple[str, str], middlewares: tuple[tuple[str, str], ...]
+) -> tuple[Callable[..., Any], Signature]:
+    handler = load_handler(*target)
+    return around(handler, [load_handler(*one) for one in middlewares]), Signature.of(job_type, handler)
 
 
 def _limits() -> list[tuple[int, int]]:

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -343,12 +343,14 @@ class ProcessExecutor(Executor):
 
     Args:
         slots: the most handlers that run at once, and so the most children.
+        middlewares: the places of the functions around each handler (`importable_target`).
     """
 
     left_behind = ()  # a killed process occupies nothing
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, middlewares: Sequence[tuple[str, str]] = ()) -> None:
         self._slots = slots
+        self._middlewares = middlewares
         self._children: set[ChildProcess] = set()
         self._idle: list[ChildProcess] = []
         # Executions that wait for a child, by organization, the next one first; some may be over by now.
@@ -396,6 +398,7 @@ class ProcessExecutor(Executor):
             {
                 "start": inputs,
                 "target": target,
+                "middlewares": self._middlewares,
                 "errors": errors,
                 "limit": call.channel.result_limit,
                 "run": self._numbers,

@@ -41,7 +41,7 @@ def _place(function: Callable[..., object]) -> tuple[str, str]:
     if name is None or module is None:
         raise ConfigurationError(
             f"{function!r} can't run in a process of its own, because it has no name to import it by: "
-            "make the handler a function of a module"
+            "make it a function of a module"
         )
     if "<" in name:
         raise ConfigurationError(
@@ -76,7 +76,7 @@ def load_handler(module: str, name: str) -> Callable[..., Any]:
     handler = found.handler if isinstance(found, JobType) else found
     if not callable(handler):
         raise ConfigurationError(
-            f"{module} has no function {name} when it is imported afresh: define handlers at the top level"
+            f"{module} has no function {name} when it is imported afresh: define it at the top level"
         )
     function: Callable[..., Any] = handler
     return function

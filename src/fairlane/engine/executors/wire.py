@@ -3,9 +3,9 @@
 From the worker:
     hello: path, pythonpath, directory,  once; the directory is for files under way. `logs`: level and form of log
            logs                          lines, None if the application has set up logging itself
-    start: inputs, target, errors,        run this handler; `errors` names its type's own transient and permanent ones,
-           limit, run                    `limit` is of its result in bytes, and `run` numbers what is run, so that
-                                         nothing late is mistaken
+    start: inputs, target, middlewares,  run this handler, in these middlewares; `errors` names its type's own transient
+           errors, limit, run            and permanent ones, `limit` is of its result in bytes, and `run` numbers what
+                                         is run, so that nothing late is mistaken
     interrupt: reason                    stop it
     done | failed: number                the answer to a report or read of that number
     paced: run                           more progress is welcome

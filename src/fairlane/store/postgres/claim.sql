@@ -99,9 +99,9 @@ WITH moment AS MATERIALIZED (
 )
 SELECT organization_id, id, job_type, queue, submitted_by, required_permission, parameters, labels, attempt,
   timeout_seconds, lease_token, priority, run_at, EXISTS (SELECT FROM fairlane_job_parents AS edge
-    WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id), role, permissions
+    WHERE edge.organization_id = claimed.organization_id AND edge.job_id = claimed.id), role, permissions, headers
 FROM claimed CROSS JOIN LATERAL (
-  SELECT required_permission, parameters, labels, timeout_seconds FROM fairlane_jobs AS job
+  SELECT required_permission, parameters, labels, timeout_seconds, headers FROM fairlane_jobs AS job
   WHERE job.organization_id = claimed.organization_id AND job.id = claimed.id LIMIT 1) AS facts
 LEFT JOIN LATERAL (
   SELECT role, permissions FROM fairlane_members AS member

@@ -6,7 +6,8 @@ SELECT json_group_array(json_array(given.key, live.organization_id, live.id, liv
   CASE WHEN length(jobs.parameters) < :long THEN jobs.parameters END, jobs.labels, live.attempt,
   jobs.timeout_seconds, live.lease_token, live.priority, live.run_at,
   EXISTS (SELECT 1 FROM fairlane_job_parents AS edge
-    WHERE edge.organization_id = live.organization_id AND edge.job_id = live.id), member.role, member.permissions))
+    WHERE edge.organization_id = live.organization_id AND edge.job_id = live.id), member.role, member.permissions,
+  jobs.headers))
 FROM json_each(:given) AS given JOIN fairlane_live AS live ON live.rowid = given.value ->> 0
 JOIN fairlane_jobs AS jobs ON jobs.organization_id = live.organization_id AND jobs.id = live.id
 LEFT JOIN fairlane_members AS member

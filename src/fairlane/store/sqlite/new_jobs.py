@@ -25,7 +25,7 @@ _AT_ONCE: Final = 250  # jobs, with up to a megabyte of parameters each: SQLite'
 # The columns of a row, in its order.
 _COLUMNS: Final = (
     *("organization_id", "id", "queue", "job_type", "submitted_by", "parameters", "labels", "required_permission"),
-    *("max_retries", "timeout_seconds", "on_parent_failure"),
+    *("max_retries", "timeout_seconds", "on_parent_failure", "headers"),
     *("status", "ready", "priority", "run_at", "unmet_parents", "has_children", "message"),
 )
 _FACTS: Final = _COLUMNS[: _COLUMNS.index("status")]
@@ -163,6 +163,7 @@ def _row(new: Fresh, run_at: str, earlier: UUID | None) -> tuple[object, ...]:
         kind.max_retries,
         kind.timeout,
         kind.on_parent_failure,
+        draft.headers or None,
         new.status,
         new.status is JobStatus.QUEUED,
         kind.priority,

@@ -149,11 +149,11 @@ def checkpoint_of(connection: Connection, organization: str, job_id: UUID) -> st
 
 
 def parents_of(connection: Connection, organization: str, job_id: UUID) -> Sequence[AnyRow]:
-    """Return the job's parents: id, job_type, status, labels, result (JSON text or None)."""
+    """Return the job's parents: id, job_type, status, labels, headers and result (JSON texts or None)."""
     parent = is_row(jobs, job_parents.c.organization_id, job_parents.c.parent_id)
     its_result = is_row(results, jobs.c.organization_id, jobs.c.id)
     return connection.execute(
-        select(jobs.c.id, jobs.c.job_type, STATUS, jobs.c.labels, results.c.value)
+        select(jobs.c.id, jobs.c.job_type, STATUS, jobs.c.labels, jobs.c.headers, results.c.value)
         .select_from(with_state(job_parents.join(jobs, parent)).outerjoin(results, its_result))
         .where(is_row(job_parents, organization, job_id), HAS_STATE)
         .order_by(jobs.c.id)

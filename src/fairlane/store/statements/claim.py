@@ -33,6 +33,7 @@ class Claimed(NamedTuple):
     """A job that this worker may run, as long as the row has this `lease_token`.
 
     `role` and `permissions` (JSON) are the user's in Fairlane's own directory; None = the user is no member there.
+    `headers` are JSON; None = there are none.
     """
 
     organization: str
@@ -51,6 +52,7 @@ class Claimed(NamedTuple):
     has_parents: bool
     role: str | None = None
     permissions: str | None = None
+    headers: str | None = None
 
 
 @dataclass(frozen=True)

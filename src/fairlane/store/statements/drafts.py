@@ -79,6 +79,7 @@ class Draft(NamedTuple):
     label_items: tuple[tuple[str, str], ...]
     parents: tuple[UUID, ...]
     dedup: Dedup | None
+    headers: str = ""  # JSON; empty: none
 
     @property
     def organization(self) -> str:

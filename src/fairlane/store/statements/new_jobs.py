@@ -57,7 +57,9 @@ _UNUSUAL: Final = {
     "unmet_parents": "int",
     "has_children": "boolean",
     "earlier": "text",
+    "headers": "text",
 }
+_USUAL: Final[Mapping[str, Sequence[str]]] = dict.fromkeys(_UNUSUAL, ())
 # OFFSET keeps each check a separate read, after the scope is set: a join might read earlier, and see no rows. A FULL
 # JOIN is never a nested loop, which would compare a thousand kinds with each of a thousand jobs. Rows are in the order
 # of ids, so that indexes grow at their end; a join may change the order. A job whose checks failed has no organization
@@ -92,22 +94,23 @@ WITH scope AS MATERIALIZED (
   WHERE organization IS NOT NULL AND key IS NOT NULL ORDER BY organization COLLATE "C", key COLLATE "C", id
   ON CONFLICT DO NOTHING RETURNING job_id
 ), new AS MATERIALIZED (
-  SELECT * FROM given WHERE organization IS NOT NULL AND (key IS NULL OR id IN (SELECT job_id FROM taken))
+  SELECT *, coalesce(status, '{JobStatus.QUEUED}') AS state FROM given
+  WHERE organization IS NOT NULL AND (key IS NULL OR id IN (SELECT job_id FROM taken))
 ), job AS (
   INSERT INTO fairlane_jobs (organization_id, id, queue, job_type, parameters, labels, submitted_by,
-    required_permission, max_retries, timeout_seconds, on_parent_failure, created_at)
+    required_permission, max_retries, timeout_seconds, on_parent_failure, created_at, headers)
   SELECT organization, id, queue, job_type, parameters, labels, member,
-    permission, retries, timeout, policy, now FROM new
+    permission, retries, timeout, policy, now, headers FROM new
 ), live AS (
   INSERT INTO fairlane_live (organization_id, id, queue, job_type, submitted_by, created_at,
     status, ready, priority, run_at, unmet_parents, has_children)
-  SELECT organization, id, queue, job_type, member, now, coalesce(status, '{JobStatus.QUEUED}'),
-    coalesce(status, '{JobStatus.QUEUED}') = '{JobStatus.QUEUED}', priority, coalesce(run_at, now),
+  SELECT organization, id, queue, job_type, member, now, state,
+    state = '{JobStatus.QUEUED}', priority, coalesce(run_at, now),
     coalesce(unmet_parents, 0), coalesce(has_children, false) FROM new
 ), logged AS (
   INSERT INTO fairlane_execution_log
     (organization_id, job_id, sequence, from_status, to_status, at, actor, message, attempt)
-  SELECT organization, id, 1, NULL, coalesce(status, '{JobStatus.QUEUED}'), now, coalesce(member, '{SYSTEM}'),
+  SELECT organization, id, 1, NULL, state, now, coalesce(member, '{SYSTEM}'),
     concat('{SUBMITTED}', ' in place of ' || earlier), 0 FROM new
 )
 SELECT min(now), CASE WHEN count(*) < (SELECT count(*) FROM given) THEN array_agg(id) END FROM new
@@ -226,8 +229,9 @@ def values_at_once(drafts: Sequence[Draft], now: datetime | None, lock_seconds: 
         now: None = by PostgreSQL's clock.
         lock_seconds: how long to wait for locks.
     """
+    has_headers = any(draft.headers for draft in drafts)
     return {
-        **_texts(drafts, {}),
+        **_texts(drafts, {**_USUAL, "headers": _headers(drafts)} if has_headers else {}),
         "scope": named({draft.kind.organization for draft in drafts}),
         "is_of_host": _flag(drafts[0].kind.is_of_host),  # an application has one directory
         "is_proved": _flag(False),
@@ -282,7 +286,12 @@ def _unusual(new: Sequence[Fresh], replaced: Mapping[UUID, UUID]) -> dict[str, S
         "unmet_parents": [str(one.unmet_parents) for one in new],
         "has_children": [_flag(one.has_children) for one in new],
         "earlier": [str(replaced.get(one.draft.id, "")) for one in new],
+        "headers": _headers([one.draft for one in new]),
     }
+
+
+def _headers(drafts: Sequence[Draft]) -> Sequence[str]:
+    return [draft.headers for draft in drafts]
 
 
 def _flag(value: bool) -> str:

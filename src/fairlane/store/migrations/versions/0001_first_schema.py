@@ -106,6 +106,7 @@ def upgrade() -> None:  # noqa: PLR0915 - a list
         sa.Column("timeout_seconds", sa.Float(53)),
         sa.Column("on_parent_failure", sa.String(20), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("headers", sa.Text()),
     )
     _index("fairlane_jobs", "created", "organization_id created_at id")
     _index("fairlane_jobs", "user", "organization_id submitted_by created_at id job_type", "submitted_by IS NOT NULL")
