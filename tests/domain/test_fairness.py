@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulation import Fleet, Tenant
+from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import (
     LEAST,
     Capacities,
@@ -343,35 +344,36 @@ INF = float("inf")
 LANES = st.lists(
     st.builds(Lane, st.sampled_from(["q", "r"]), NAMES, st.sampled_from(["pdf", "mail"])), max_size=30, unique=True
 )
+PAIRS = st.builds(Pair, NAMES, st.sampled_from(["pdf", "mail"]))
 ROOMS = st.builds(
     Capacities,
     st.dictionaries(st.sampled_from(["pdf", "mail"]), st.integers(0, 20)),
-    st.dictionaries(st.tuples(st.sampled_from(["pdf", "mail"]), NAMES), st.integers(0, 20)),
+    st.dictionaries(PAIRS, st.integers(0, 20)),
     st.dictionaries(NAMES, st.integers(0, 20)),
 )
-RUNNING = st.dictionaries(st.tuples(st.sampled_from(["pdf", "mail"]), NAMES), st.integers(0, 5))
+RUNNING = st.dictionaries(PAIRS, st.integers(0, 5))
 
 
 @given(LANES, ROOMS, RUNNING, st.integers(0, 1000), st.data())
 def test_lanes_together_never_pass_a_limit_and_use_all_of_it(lanes, capacities, running, turn, data):
     passed = data.draw(st.sets(st.sampled_from(lanes))) if lanes else set()
     given_ = lane_capacities(lanes, capacities, running, {"pdf": turn, "mail": turn}, passed)
-    pairs = {(lane.job_type, lane.organization) for lane in lanes}
+    pairs = {lane.pair for lane in lanes}
     for job_type, capacity in capacities.job_types.items():
-        mine = [pair for pair in pairs if pair[0] == job_type]
+        mine = [pair for pair in pairs if pair.job_type == job_type]
         # What an organization may not start for its own limit is no loss to the others.
-        most = sum(min(capacities.pairs.get(pair, INF), capacities.organizations.get(pair[1], INF)) for pair in mine)
+        most = sum(
+            min(capacities.pairs.get(pair, INF), capacities.organizations.get(pair.organization, INF)) for pair in mine
+        )
         assert sum(jobs for lane, jobs in given_.items() if lane.job_type == job_type) == min(capacity, most)
     for lane, jobs in given_.items():
-        assert jobs <= capacities.pairs.get((lane.job_type, lane.organization), INF)
+        assert jobs <= capacities.pairs.get(lane.pair, INF)
         if lane.job_type in capacities.job_types:
             assert jobs <= capacities.organizations.get(lane.organization, INF)
     for pair, capacity in capacities.pairs.items():
-        assert sum(jobs for lane, jobs in given_.items() if (lane.job_type, lane.organization) == pair) <= capacity
+        assert sum(jobs for lane, jobs in given_.items() if lane.pair == pair) <= capacity
     assert set(given_) == {
-        lane
-        for lane in lanes
-        if lane.job_type in capacities.job_types or (lane.job_type, lane.organization) in capacities.pairs
+        lane for lane in lanes if lane.job_type in capacities.job_types or lane.pair in capacities.pairs
     }
 
 

@@ -16,6 +16,8 @@ from math import ceil
 from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
+from fairlane.domain.breaker import Pair
+
 # A job counts as at least so many seconds of a slot. So short jobs are shared by number, even if the clock is wrong.
 LEAST: Final = 0.25
 # A tenth of an organization's starts goes to the jobs that have waited longest, whatever their priority.
@@ -29,6 +31,11 @@ class Lane(NamedTuple):
     queue: str
     organization: str
     job_type: str
+
+    @property
+    def pair(self) -> Pair:
+        """Return the organization and job type, whatever the queue."""
+        return Pair(self.organization, self.job_type)
 
 
 class Contender(NamedTuple):
@@ -264,7 +271,7 @@ class Capacities(NamedTuple):
     """The number of jobs that may still start under each limit: per type, per type and organization, and overall."""
 
     job_types: Mapping[str, int]
-    pairs: Mapping[tuple[str, str], int]
+    pairs: Mapping[Pair, int]
     organizations: Mapping[str, int]
 
 
@@ -281,9 +288,7 @@ class CapacityShare:
         self._sits_out: dict[Lane, int] = {}  # until that round
         self._round = 0
 
-    def capacities(
-        self, lanes: Iterable[Lane], capacities: Capacities, running: Mapping[tuple[str, str], int]
-    ) -> dict[Lane, int]:
+    def capacities(self, lanes: Iterable[Lane], capacities: Capacities, running: Mapping[Pair, int]) -> dict[Lane, int]:
         """See `lane_capacities`."""
         return lane_capacities(lanes, capacities, running, self._started, self._sits_out)
 
@@ -317,7 +322,7 @@ def _by_type(numbers: Mapping[Lane, int]) -> Counter[str]:
 def lane_capacities(
     lanes: Iterable[Lane],
     capacities: Capacities,
-    running: Mapping[tuple[str, str], int],
+    running: Mapping[Pair, int],
     started: Mapping[str, int],
     passed: Collection[Lane] = (),
 ) -> dict[Lane, int]:
@@ -327,17 +332,17 @@ def lane_capacities(
     an organization goes to its lanes of that type (there are several if the type is in several queues).
 
     Args:
-        running: running jobs by (job type, organization).
+        running: the number of running jobs of each pair.
         started: jobs started so far, by type; organizations that are equal take turns as this grows.
         passed: lanes that had capacity lately and took nothing: they get only what no other takes.
     """
-    by_pair: dict[tuple[str, str], list[Lane]] = defaultdict(list)
+    by_pair: dict[Pair, list[Lane]] = defaultdict(list)
     for lane in sorted(lanes):
-        by_pair[lane.job_type, lane.organization].append(lane)
+        by_pair[lane.pair].append(lane)
     willing = {pair: [lane for lane in mine if lane not in passed] for pair, mine in by_pair.items()}
     found: dict[Lane, int] = {}
     for pair, capacity in _pair_capacities(willing, capacities, running, started).items():
-        takers, turn = willing[pair] or by_pair[pair], started.get(pair[0], 0)
+        takers, turn = willing[pair] or by_pair[pair], started.get(pair.job_type, 0)
         share, rest = divmod(capacity, len(takers))
         found |= dict.fromkeys(by_pair[pair], 0)
         found |= {lane: share + ((place - turn) % len(takers) < rest) for place, lane in enumerate(takers)}
@@ -345,25 +350,26 @@ def lane_capacities(
 
 
 def _pair_capacities(
-    willing: Mapping[tuple[str, str], Collection[Lane]],
+    willing: Mapping[Pair, Collection[Lane]],
     capacities: Capacities,
-    running: Mapping[tuple[str, str], int],
+    running: Mapping[Pair, int],
     started: Mapping[str, int],
-) -> dict[tuple[str, str], int]:
+) -> dict[Pair, int]:
     found = {pair: capacities.pairs[pair] for pair in willing if pair in capacities.pairs}
     by_type: dict[str, dict[str, Contender]] = defaultdict(dict)
-    for job_type, organization in willing:
-        if job_type in capacities.job_types:
-            pair = job_type, organization
+    for pair in willing:
+        if pair.job_type in capacities.job_types:
             bounds = [
-                bound for bound in (found.get(pair), capacities.organizations.get(organization)) if bound is not None
+                bound
+                for bound in (found.get(pair), capacities.organizations.get(pair.organization))
+                if bound is not None
             ]
-            by_type[job_type][organization] = Contender(1, running.get(pair, 0), min(bounds, default=None))
+            by_type[pair.job_type][pair.organization] = Contender(1, running.get(pair, 0), min(bounds, default=None))
     for job_type, contenders in by_type.items():
         turn = started.get(job_type, 0)
         order = {name: float((place - turn) % len(contenders)) for place, name in enumerate(contenders)}
-        eager = {name: one for name, one in contenders.items() if willing[job_type, name]}
+        eager = {name: one for name, one in contenders.items() if willing[Pair(name, job_type)]}
         shares = fill(eager, capacities.job_types[job_type], order, {})
         shares = fill(contenders, capacities.job_types[job_type] - sum(shares.values()), order, shares)
-        found |= {(job_type, organization): shares.get(organization, 0) for organization in contenders}
+        found |= {Pair(name, job_type): shares.get(name, 0) for name in contenders}
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane
 
 DEFAULT_WINDOW: Final = 60.0  # seconds
@@ -44,15 +45,11 @@ class Subject(NamedTuple):
     job_type: str | None
 
 
-def running_by_subject(running: Mapping[tuple[str, str], int]) -> Counter[Subject]:
-    """Count the running jobs of each subject.
-
-    Args:
-        running: by (job type, organization).
-    """
+def running_by_subject(running: Mapping[Pair, int]) -> Counter[Subject]:
+    """Count the running jobs of each subject."""
     found: Counter[Subject] = Counter()
-    for (job_type, organization), number in running.items():
-        for subject in subjects_of(organization, job_type):
+    for pair, number in running.items():
+        for subject in subjects_of(*pair):
             found[subject] += number
     return found
 

@@ -162,7 +162,7 @@ def held_lanes(
     found = {}
     for lane in lanes:
         code = _pause_on(lane, paused)
-        if code is None and Pair(lane.organization, lane.job_type) in resting:
+        if code is None and lane.pair in resting:
             code = ReasonCode.BREAKER_OPEN
         code = code or missing(lane.queue, lane.job_type)
         if code is not None:

@@ -28,7 +28,7 @@ from fairlane.domain.fairness import Capacities, CapacityShare, Contender, FairS
 from fairlane.domain.limits import Limit, Subject, running_by_subject, subjects_of
 from fairlane.domain.outcomes import Released
 from fairlane.encryption.keyring import Keyring
-from fairlane.engine.lane_cache import SLOW, LaneCache, ReadyLanes, is_held, pair_of
+from fairlane.engine.lane_cache import SLOW, LaneCache, ReadyLanes, is_held
 from fairlane.engine.results import Results
 from fairlane.engine.service import in_thread
 from fairlane.engine.start_checks import Checked, StartChecks, is_gone
@@ -398,7 +398,7 @@ class Claims:
             for name, mine in lanes.by_organization.items()
             if name not in locked
             for lane in mine
-            if not (began.paused and is_held(lane, began.paused, gone)) and not (untried and pair_of(lane) in untried)
+            if not (began.paused and is_held(lane, began.paused, gone)) and not (untried and lane.pair in untried)
         ]
 
     def _lock_limits(
@@ -510,12 +510,11 @@ def _sum(capacities: Iterable[int | None]) -> int | None:
 def _by_kind(left: Mapping[Subject, int], trials: Iterable[Pair]) -> Capacities:
     types = {one.job_type: capacity for one, capacity in left.items() if one.job_type and one.organization is None}
     pairs = {
-        (one.job_type, one.organization): capacity
+        Pair(one.organization, one.job_type): capacity
         for one, capacity in left.items()
         if one.job_type and one.organization
     }
-    for organization, job_type in trials:
-        pairs[job_type, organization] = min(pairs.get((job_type, organization), 1), 1)
+    pairs |= {pair: min(pairs.get(pair, 1), 1) for pair in trials}
     organizations = {
         one.organization: capacity for one, capacity in left.items() if one.organization and not one.job_type
     }

@@ -253,7 +253,7 @@ class LaneCache:
         served = frozenset(self.card.job_types)
         found = [lane for lane in seen.lanes if lane.job_type in served]
         if resting:
-            found = [lane for lane in found if pair_of(lane) not in resting]
+            found = [lane for lane in found if lane.pair not in resting]
         names = {lane.organization for lane in found}
         gone = {name for name in names if is_gone(standings.get(name))}
         closed = {name for name in names if (one := standings.get(name)) and one.status is OrganizationStatus.SUSPENDED}
@@ -265,7 +265,7 @@ class LaneCache:
         by_organization = defaultdict[str, list[Lane]](list)
         for lane in [lane for lane in open_ if lane not in held] if held else open_:
             by_organization[lane.organization].append(lane)
-        trials = frozenset(pair_of(lane) for lane in found) & breakers.keys() if breakers else frozenset[Pair]()
+        trials = frozenset(lane.pair for lane in found) & breakers.keys() if breakers else frozenset[Pair]()
         contenders = {
             name: _contender(_weight(standings.get(name)), len(mine)) for name, mine in by_organization.items()
         }
@@ -309,11 +309,6 @@ class LaneCache:
     def are_ours(self) -> bool:
         """Return True if organizations are in Fairlane's own directory."""
         return isinstance(self.directory, StoredDirectory)
-
-
-def pair_of(lane: Lane) -> Pair:
-    """Return job type and organization of the lane, whatever its queue."""
-    return Pair(lane.organization, lane.job_type)
 
 
 def is_held(lane: Lane, paused: frozenset[tuple[str, str]], gone: Iterable[str]) -> bool:
@@ -366,7 +361,7 @@ def _limits(lanes: Iterable[Lane], standings: Mapping[str, Standing], seen: Sigh
 
 
 def _limited(lanes: Iterable[Lane], limits: Mapping[Subject, Limit]) -> dict[Lane, tuple[Subject, ...]]:
-    found = {lane: tuple(one for one in subjects_of(*pair_of(lane)) if one in limits) for lane in lanes}
+    found = {lane: tuple(one for one in subjects_of(*lane.pair) if one in limits) for lane in lanes}
     return {lane: mine for lane, mine in found.items() if mine}
 
 

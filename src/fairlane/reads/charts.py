@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from fairlane.domain import shares as of_all
-from fairlane.domain.breaker import Outcomes
+from fairlane.domain.breaker import Outcomes, Pair
 from fairlane.domain.errors import InvalidParameters
 from fairlane.domain.fairness import Lane
 from fairlane.domain.shares import OrganizationLoad, Share, Shares
@@ -125,8 +125,8 @@ def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str,
     """Count the running and the waiting jobs of each organization."""
     at_work = lanes.running(connection)
     running: Counter[str] = Counter()
-    for (_, organization), size in at_work.items():
-        running[organization] += size
+    for pair, size in at_work.items():
+        running[pair.organization] += size
     lines = lanes.in_line(connection, lanes.active_lanes(connection), up_to=COUNTED + 1)
     held, taken = _held(connection, clock, lines, at_work), _taken(connection, clock, lines)
     in_line = defaultdict[str, list[OrganizationLoad]](list)
@@ -148,18 +148,16 @@ def _standings(connection: Connection, clock: Clock, now: datetime) -> dict[str,
     }
 
 
-def _held(
-    connection: Connection, clock: Clock, lines: Sequence[InLine], running: Mapping[tuple[str, str], int]
-) -> Counter[Lane]:
+def _held(connection: Connection, clock: Clock, lines: Sequence[InLine], running: Mapping[Pair, int]) -> Counter[Lane]:
     """Count the jobs of each lane that wait for no other organization: paused, limited, or held by a breaker."""
     ready = Counter({one.lane: one.size for one in lines})
     held = numbers.held(
         connection, clock, numbers.LiveJobs(ready=ready), running, organizations.running_limits(connection)
     )
-    broken = {(one.organization, one.job_type) for one in breakers.open_breakers(connection)}
+    broken = {one.pair for one in breakers.open_breakers(connection)}
     return Counter(
         {
-            lane: size if held.is_paused(lane) or (lane.organization, lane.job_type) in broken else held.limited[lane]
+            lane: size if held.is_paused(lane) or lane.pair in broken else held.limited[lane]
             for lane, size in ready.items()
         }
     )

@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from fairlane.domain.breaker import Pair
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import beyond_limits
 from fairlane.domain.metrics import (
@@ -174,11 +175,11 @@ class LiveJobs:
         """Return the lanes that have live jobs."""
         return {lane for sizes in self.by_status.values() for lane in sizes}
 
-    def running(self) -> Counter[tuple[str, str]]:
-        """Count running jobs by (job type, organization)."""
-        found: Counter[tuple[str, str]] = Counter()
+    def running(self) -> Counter[Pair]:
+        """Count running jobs."""
+        found: Counter[Pair] = Counter()
         for lane, size in self.by_status[JobStatus.RUNNING].items():
-            found[lane.job_type, lane.organization] += size
+            found[lane.pair] += size
         return found
 
 
@@ -209,16 +210,16 @@ def held(
     connection: Connection,
     clock: Clock,
     live: LiveJobs,
-    running_now: Mapping[tuple[str, str], int],
+    running_now: Mapping[Pair, int],
     max_running: Mapping[str, int | None],
 ) -> Held:
     """Return what keeps these ready jobs from starting.
 
     Args:
-        running_now: the running jobs of all organizations, by (job type, organization).
+        running_now: the number of running jobs of all organizations.
         max_running: of the organizations; an organization that is missing has no limit of its own.
     """
-    limits = limits_of(connection, {(lane.job_type, lane.organization) for lane in live.ready}, max_running)
+    limits = limits_of(connection, {lane.pair for lane in live.ready}, max_running)
     uses = uses_of(connection, clock, limits, running_now)
     paused = {
         (row.subject, row.name): PauseView(row.paused_by, row.paused_at, row.reason)

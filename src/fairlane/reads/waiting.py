@@ -5,6 +5,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
+from fairlane.domain.breaker import Pair
 from fairlane.domain.explain import worker_reason
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Limit, LimitUse, Subject, limits_on, running_by_subject
@@ -19,9 +20,9 @@ from fairlane.store.transaction import Database
 
 
 def limits_of(
-    connection: Connection, pairs: Iterable[tuple[str, str]], max_running: Mapping[str, int | None]
+    connection: Connection, pairs: Iterable[Pair], max_running: Mapping[str, int | None]
 ) -> dict[Subject, Limit]:
-    """Return all limits on these (job type, organization).
+    """Return all limits on these pairs.
 
     Args:
         max_running: of the organizations; an organization that is missing has no limit of its own.
@@ -29,7 +30,7 @@ def limits_of(
     own = {name: Options.from_json(options).limit for name, options in connection.execute(job_types.OPTIONS)}
     overrides = running_limits.overrides(connection)
     found: dict[Subject, Limit] = {}
-    for job_type, organization in pairs:
+    for organization, job_type in pairs:
         found |= limits_on(
             organization,
             job_type,
@@ -41,12 +42,12 @@ def limits_of(
 
 
 def uses_of(
-    connection: Connection, clock: Clock, limits: Mapping[Subject, Limit], running: Mapping[tuple[str, str], int]
+    connection: Connection, clock: Clock, limits: Mapping[Subject, Limit], running: Mapping[Pair, int]
 ) -> dict[Subject, LimitUse]:
     """Return how much of these limits is used.
 
     Args:
-        running: how many jobs run, by (job type, organization).
+        running: the number of running jobs.
     """
     windows = {one: limit.execution_rate_window for one, limit in limits.items() if limit.execution_rate is not None}
     started = running_limits.started(connection, clock.now(connection), windows)
@@ -90,7 +91,7 @@ def _holds(connection: Connection, clock: Clock, organization: str, types: Colle
         paused={(row.subject, row.name) for row in job_types.paused(connection)},
         limits=limits_of(
             connection,
-            [(job_type, organization) for job_type in types],
+            [Pair(organization, job_type) for job_type in types],
             {row.id: row.max_running for row in found},
         ),
         resting={one.job_type for one in breakers.open_of(connection, organization)},

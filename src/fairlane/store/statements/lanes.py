@@ -14,7 +14,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, Integer, String, TextualSelect, Uuid, bindparam, column, func, select, text, tuple_
 
-from fairlane.domain.breaker import Breaker
+from fairlane.domain.breaker import Breaker, Pair
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
 from fairlane.domain.statuses import JobStatus
@@ -121,8 +121,8 @@ class Mark(NamedTuple):
     id: str
 
 
-# The number of running jobs on all workers, by job type and organization.
-Running: TypeAlias = Counter[tuple[str, str]]
+# The number of running jobs on all workers.
+Running: TypeAlias = Counter[Pair]
 
 
 class RunningRow(NamedTuple):
@@ -161,7 +161,7 @@ def counted(rows: Iterable[Iterable[Any]]) -> Running:
     """Count all running jobs from the rows of `who_runs`."""
     found: Running = Counter()
     for _, job_type, organization, number in rows:
-        found[job_type, organization] += number
+        found[Pair(organization, job_type)] += number
     return found
 
 
