@@ -4,6 +4,8 @@ import asyncio
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -88,8 +90,9 @@ def at(hours: float) -> datetime:
     return NEW_YEAR + timedelta(hours=hours)
 
 
-def scheduler(fl: Engine) -> Scheduler:
-    return Scheduler(fl.schedules.ticks, fl.database, fl.emit, lambda: None)
+def scheduler(fl: Engine, *, work: float = 0.0) -> Scheduler:
+    """Return a scheduler for which each tick takes so many seconds of a processor."""
+    return Scheduler(fl.schedules.ticks, fl.database, fl.emit, lambda: None, partial(next, count(0.0, work)))
 
 
 def test_each_tick_has_a_job_of_its_own_that_runs_as_the_schedule_says(fl: Engine, clock: ManualClock) -> None:
@@ -231,6 +234,24 @@ def test_organizations_take_turns_where_a_round_has_too_few_ticks_for_all(fl: En
     while seen_to < len(names):
         seen_to += service.run_once()
     assert {len(fl.list(organization=name).items) for name in names} <= {1, 2}
+
+
+def test_a_round_ends_after_half_a_second_of_work_and_the_next_goes_on_with_the_next_organization(
+    fl: Engine, clock: ManualClock
+) -> None:
+    """Fifty ticks with 250 kB of parameters took a worker nine seconds of a processor."""
+    names = ["acme", "bolt", "cord", "dune"]
+    for name in names[1:]:
+        fl.organizations.create(name)
+    for name in names:
+        for schedule in ("s1", "s2"):
+            hourly(fl, schedule, organization=name, every=1.0, missed="all")
+    clock.advance(MINUTE)
+    service, jobs = scheduler(fl, work=0.2), []
+    for _ in range(4):
+        assert service.run_once() == 3
+        jobs.append([len(fl.list(organization=name).items) for name in names])
+    assert jobs == [[1, 1, 1, 0], [2, 2, 1, 1], [3, 2, 2, 2], [3, 3, 3, 3]]
 
 
 def test_a_paused_schedule_lets_ticks_go_by_for_good(fl: Engine, clock: ManualClock) -> None:

@@ -1,6 +1,7 @@
 """The scheduler. It submits one job for each due tick, however many schedulers run (R18)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from time import thread_time
 from typing import Any, Final
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 _MOST: Final = 50  # ticks in a round: a worker can stop only between rounds
+_WORK: Final = 0.5  # processor seconds for the ticks of a round: a tick of 250 kB of parameters may take 0.2 s
 _BUSY = "the database, or the application's directory, kept it waiting for too long"
 _NOT_HERE = "a worker could not use the organization's encryption key, or is not set up for this: see `fairlane check`"
 _BROKEN = "a mistake of Fairlane's; the log of its worker says which"
@@ -38,13 +40,22 @@ class Scheduler:
 
     Args:
         on_ready: called from the service's thread when a job may have become claimable.
+        processor: returns the processor seconds of this thread so far.
     """
 
-    def __init__(self, ticks: Ticks, database: Database, emit: Emit, on_ready: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        ticks: Ticks,
+        database: Database,
+        emit: Emit,
+        on_ready: Callable[[], object],
+        processor: Callable[[], float] = thread_time,
+    ) -> None:
         self._database = database
         self._ticks = ticks
         self._emit = emit
         self._on_ready = on_ready
+        self._processor = processor
         self._complained: set[tuple[str, str]] = set()  # in this round: an organization, and a kind of error
         self._held_up: set[str] = set()  # in this round: organizations for whose locked row this worker has waited
         self._passed_over: set[UUID] = set()  # in this round: schedules on which another worker is, or was, busy
@@ -56,7 +67,7 @@ class Scheduler:
         Organizations take turns, each with one schedule. Before each turn the scheduler looks again for due schedules.
         So an organization waits for one tick of each other organization, however many schedules those have. A schedule
         whose row is locked is skipped until a later round. If the scheduler had to wait for a lock, it skips the whole
-        organization.
+        organization. A round ends after half a second of work, or after 50 ticks; the next round goes on from there.
         """
         database = self._database
         soonest = database.look(statements.next_look)
@@ -65,17 +76,23 @@ class Scheduler:
         self._complained.clear()
         self._held_up.clear()
         self._passed_over.clear()
-        done = 0
-        while done + len(self._passed_over) < _MOST and (turn := self._due()):
-            self._last_turn = turn[-1].organization_id
-            for one in turn:
-                if self._see_to(one):
-                    done += 1
-                else:
-                    self._passed_over.add(one.id)
+        done, work = 0, 0.0
+        for one in self._turns():
+            self._last_turn, began = one.organization_id, self._processor()
+            if self._see_to(one):
+                done += 1
+            else:
+                self._passed_over.add(one.id)
+            work += self._processor() - began
+            if done + len(self._passed_over) >= _MOST or work >= _WORK:
+                break
         if done:
             self._on_ready()
         return done
+
+    def _turns(self) -> Iterator[AnyRow]:
+        while turn := self._due():
+            yield from turn
 
     def _due(self) -> Sequence[AnyRow]:
         now = self._database.look(self._database.clock.now)
