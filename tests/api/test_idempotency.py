@@ -94,7 +94,7 @@ def test_after_a_crash_between_key_and_jobs_the_jobs_come_under_the_ids_that_wer
     api: Api, monkeypatch: pytest.MonkeyPatch
 ):
     drawn: list[Any] = []
-    submit = Submitter._submit
+    submit = Submitter._submit_step_by_step
 
     def crash(self: Submitter, connection: Connection, submissions: Sequence[Submission], answers: Any) -> Any:
         drawn.append([one.id for one in submissions])
@@ -102,7 +102,7 @@ def test_after_a_crash_between_key_and_jobs_the_jobs_come_under_the_ids_that_wer
             raise OSError("the process is gone")  # which no code of ours handles
         return submit(self, connection, submissions, answers)
 
-    monkeypatch.setattr(Submitter, "_submit", crash)
+    monkeypatch.setattr(Submitter, "_submit_step_by_step", crash)
     client = api.as_("member")
     body = {"jobs": [BODY, {**BODY, "depends_on_members": [0]}]}
     assert client.post(f"{JOBS}/batch", json=body, headers=KEY).status_code == 500

@@ -9,7 +9,7 @@ _PACKAGES: Final = tuple(f"fairlane.{name}." for name in _SUBJECTS)
 # What speaks to PostgreSQL on a worker's loop, and the calls above it there say nothing.
 ON_THE_LOOP: Final = ("LaneCache.refresh", "Claims.claim", "Results._complete")
 # What sends statements without BEGIN and COMMIT around them.
-_BY_ITSELF: Final = frozenset({"Submitter._submit_at_once", *ON_THE_LOOP})
+_BY_ITSELF: Final = frozenset({"Submitter._submit_plain", *ON_THE_LOOP})
 
 
 class Fault(NamedTuple):
@@ -33,7 +33,7 @@ class Fault(NamedTuple):
     @property
     def is_of_a_submission(self) -> bool:
         """Return True if a submission met it, which finds out by itself whether its COMMIT took effect."""
-        return "Submitter._submit_in_ours" in self.calls
+        return "Submitter._submit_prepared" in self.calls
 
     @property
     def may_be_kept(self) -> bool:

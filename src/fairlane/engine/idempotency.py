@@ -103,7 +103,7 @@ class Idempotency:
             held = idempotency.hold(connection, *key)
             if held is None or held.is_answered or held.job_ids != kept.job_ids:
                 return None
-            made, live = self._submitter.submit_within(connection, submissions, ready)
+            made, live = self._submitter.submit_in_open_transaction(connection, submissions, ready)
             self._answer(connection, key, kept, made)
             return made, live
 

@@ -106,29 +106,31 @@ class Submitter:
     def _submit_many(self, submissions: Sequence[Submission], connection: object | None) -> list[Job]:
         if submissions and connection is not None:
             with at(None):
-                return self._submit_in_theirs(connection, submissions, self.prepare(submissions))
+                return self._submit_on_connection(connection, submissions, self.prepare(submissions))
         try:
-            return self.submit_in_ours(submissions, LOCK_WAIT_OF_MOMENT)
+            return self.submit_in_own_transaction(submissions, LOCK_WAIT_OF_MOMENT)
         except StorageUnavailable as error:
             if not is_held_up(error):
                 raise
         with self.turns.turn({one.organization for one in submissions}, self.lock_timeout) as has_come:
             if not has_come:
                 raise StorageUnavailable(CROWDED)
-            return self.submit_in_ours(submissions)
+            return self.submit_in_own_transaction(submissions)
 
-    def submit_in_ours(self, submissions: Sequence[Submission], lock_seconds: float | None = None) -> list[Job]:
-        """Do the same in a transaction of Fairlane's own, with submissions that `refuse_misfits` has checked.
+    def submit_in_own_transaction(
+        self, submissions: Sequence[Submission], lock_seconds: float | None = None
+    ) -> list[Job]:
+        """Submit all, or none, in a transaction of Fairlane's own. `refuse_misfits` has checked the submissions.
 
         Args:
-            lock_seconds: how long to wait for locks; None = as the settings say, for a caller that has a turn.
+            lock_seconds: how long to wait for locks; None = as long as the settings say; for a caller that has a turn.
         """
         if not submissions:
             return []
         with at(None):
             self.register_types(frozenset(one.job_type for one in submissions))
             ready = self.prepare(submissions, self._database)
-            submitted, live = self._submit_in_ours(submissions, ready, lock_seconds)
+            submitted, live = self._submit_prepared(submissions, ready, lock_seconds)
         self._database.hint()
         self.warn(live)
         return submitted
@@ -136,9 +138,9 @@ class Submitter:
     def prepare(
         self, submissions: Sequence[Submission], database: Database | None = None, *, by_handler: bool = True
     ) -> Ready:
-        """Do the slow work before the transaction: ask a host's directory, check and hash parameters.
+        """Do the slow work before the transaction: ask a host's directory, check parameters, and hash them.
 
-        The transaction raises the errors: if there are several, it knows which comes first.
+        The transaction raises the errors: only the transaction knows which error comes first.
 
         Args:
             database: where to read types that this process does not know yet; None = the transaction reads them.
@@ -163,7 +165,7 @@ class Submitter:
     def _known(self, names: Collection[str]) -> dict[str, RegisteredType]:
         return {name: known for name in names if (known := self._catalogue.known(name)) is not None}
 
-    def submit_within(
+    def submit_in_open_transaction(
         self, connection: Connection, submissions: Sequence[Submission], ready: Ready
     ) -> tuple[list[Job], list[Live]]:
         """Submit all, or none, in a transaction of Fairlane's own that does more.
@@ -176,7 +178,7 @@ class Submitter:
         """
         refuse_misfits(submissions)
         with at(None), self.around(submissions) as given:
-            return self._submit(connection, given, ready)
+            return self._submit_step_by_step(connection, given, ready)
 
     def check(self, connection: Connection, submission: Submission, ready: Ready) -> Draft:
         """Return the draft of a submission that has passed all checks that need no other job's row.
@@ -189,7 +191,7 @@ class Submitter:
             (checked,) = self._drafts(connection, [submission], ready)
             return checked
 
-    def _submit_in_ours(
+    def _submit_prepared(
         self, submissions: Sequence[Submission], ready: Ready, lock_seconds: float | None
     ) -> tuple[list[Job], list[Live]]:
         made: tuple[list[Job], list[Live]] = [], []
@@ -198,20 +200,24 @@ class Submitter:
         def work(ours: Connection) -> tuple[list[Job], list[Live]]:
             nonlocal made
             moment = None
-            if plain is not None:  # on SQLite only: on PostgreSQL `_submit_at_once` has tried it
+            if plain is not None:  # on SQLite only: on PostgreSQL `_submit_plain` has tried to submit them
                 moment = self._database.kind.insert_plain_jobs(ours, self._database.clock, plain.chunks())
-            made = (plain.jobs(moment), []) if plain and moment is not None else self._submit(ours, submissions, ready)
+            made = (
+                (plain.jobs(moment), [])
+                if plain and moment is not None
+                else self._submit_step_by_step(ours, submissions, ready)
+            )
             return made
 
         try:
-            jobs = self._submit_at_once(plain, lock_seconds) if plain is not None else None
+            jobs = self._submit_plain(plain, lock_seconds) if plain is not None else None
             if jobs is not None:
                 return jobs, []
             return self._database.write_with_others(work, of=_organizations(submissions), lock_seconds=lock_seconds)
         except CommitUnanswered as error:
-            return self.look_for(submissions, error, made)
+            return self.find_unanswered(submissions, error, made)
 
-    def look_for(
+    def find_unanswered(
         self,
         submissions: Sequence[Submission],
         error: CommitUnanswered,
@@ -248,9 +254,9 @@ class Submitter:
         return []
 
     def _plain(self, submissions: Sequence[Submission], ready: Ready, *, ask: bool = True) -> "Plain | None":
-        """Return submissions that can be inserted without earlier queries; their statements prove all assumptions.
+        """Return the submissions as plain jobs: they need no earlier query, as their statements check all assumptions.
 
-        The assumption is that nothing refuses them. None: something may.
+        None: something may refuse a submission, so they are submitted step by step.
 
         Args:
             ask: whether to read keys of their organizations that are not known.
@@ -262,7 +268,7 @@ class Submitter:
         drafting = self._hopeful if ready.answers is None else Drafting(ready.answers)
         return Plain(submissions, ready, drafting, self._keyring)
 
-    def at_hand(self, submission: Submission) -> "Plain | None":
+    def plain_for_loop(self, submission: Submission) -> "Plain | None":
         """Return a submission without misfits that an event loop may insert: its draft needs no query and no wait.
 
         None: it has to be submitted in a thread, which may also refuse it.
@@ -275,11 +281,11 @@ class Submitter:
             return None
         return self._plain([submission], self.prepare([submission]), ask=False)
 
-    def _submit_at_once(self, plain: "Plain", lock_seconds: float | None) -> list[Job] | None:
+    def _submit_plain(self, plain: "Plain", lock_seconds: float | None) -> list[Job] | None:
         moment = new_jobs.at_once(self._database, plain.chunks, is_alone=plain.is_alone, lock_seconds=lock_seconds)
         return plain.jobs(moment) if moment is not None else None
 
-    def _submit_in_theirs(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
+    def _submit_on_connection(self, connection: object, submissions: Sequence[Submission], ready: Ready) -> list[Job]:
         # No warning of a nearly full queue: it is not known whether the caller commits.
         try:
             with (
@@ -288,7 +294,7 @@ class Submitter:
                 engine_of(theirs).lock_timeout(theirs, self._settings.lock_timeout, _organizations(submissions)),
             ):
                 self._home.refuse_elsewhere(theirs)
-                return self._submit(theirs, submissions, ready, self._rings_beside)[0]
+                return self._submit_step_by_step(theirs, submissions, ready, self._rings_beside)[0]
         except StorageUnavailable as error:
             if is_lost_race(error):
                 return self._earlier_jobs(submissions, ready)
@@ -300,10 +306,9 @@ class Submitter:
             raise
 
     def _rings_beside(self, theirs: Connection, organizations: Collection[str]) -> dict[str, Ring]:
-        """Return the present keys: at repeatable read the caller's snapshot may be older than the first key.
+        """Return the present keys, read on a second connection: the caller's snapshot may be older than the first key.
 
-        On a database with one writer, a connection with such a snapshot can't write; and a database in memory has no
-        second connection.
+        SQLite needs no second connection: a transaction with such a snapshot can't write there.
         """
         if self._database.kind.writers_are_serial:
             return self._keyring.rings(theirs, organizations)
@@ -339,7 +344,7 @@ class Submitter:
         try:
             held = self._catalogue.register(self._database, names, anew=anew)
         except CommitUnanswered as error:
-            # Writing them twice does no harm, and the caller must not look for a job that was never sent.
+            # It does no harm to write them twice. `CommitUnanswered` would name a job, and no job was sent yet.
             raise StorageUnavailable(_UNREGISTERED) from error
         if missing := [name for name in held if anew or name in needed]:
             raise held_types(missing)
@@ -352,7 +357,7 @@ class Submitter:
             lambda: Answers.of_the_host(self._directory.organizations(organizations), self._directory.members(pairs))
         )
 
-    def _submit(
+    def _submit_step_by_step(
         self,
         connection: Connection,
         submissions: Sequence[Submission],
@@ -388,7 +393,7 @@ class Submitter:
         try:
             return self._catalogue.find(connection, [one.job_type for one in submissions])
         except (JobTypeDisabled, JobTypeNotFound):
-            # Find the type that is missing one by one, as only an error needs its name.
+            # Search for the missing type one by one: only an error needs its name.
             for index, one in enumerate(submissions):
                 with at(index):
                     self._catalogue.find(connection, [one.job_type])
@@ -446,7 +451,7 @@ class Plain:
             self._drafts = [draft(one, types[one.job_type], payload) for one, payload in self._given]
             stored = [sealed(one, kept.get(one.organization)) for one in self._drafts]
         except FairlaneError:
-            stored = []  # If there are several errors, the general way knows which comes first.
+            stored = []  # If there are several errors, `_submit_step_by_step` knows which comes first.
         if not stored or not all(map(new_jobs.is_plain, stored)):
             yield None
             return

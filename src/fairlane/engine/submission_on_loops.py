@@ -67,7 +67,7 @@ class LoopSubmitter:
 
     async def _submit_one(self, submission: Submission) -> Job:
         sender = self._sender() if self._is_of_use else None
-        plain = self._submitter.at_hand(submission) if sender is not None else None
+        plain = self._submitter.plain_for_loop(submission) if sender is not None else None
         if sender is not None and plain is not None:
             moment = None
             try:
@@ -79,7 +79,7 @@ class LoopSubmitter:
                 return job
             except CommitUnanswered as error:
                 with answered_within(SILENCE):
-                    find = partial(self._submitter.look_for, [submission], error)
+                    find = partial(self._submitter.find_unanswered, [submission], error)
                     found = await self._threads.run([submission.organization], find)
                     return found[0][0]
             if moment is not None:
@@ -103,7 +103,7 @@ class LoopSubmitter:
         organizations = {one.organization for one in submissions}
         if not any(map(self._submitter.turns.are_of, organizations)):
             try:
-                work = partial(self._submitter.submit_in_ours, submissions, LOCK_WAIT_OF_MOMENT)
+                work = partial(self._submitter.submit_in_own_transaction, submissions, LOCK_WAIT_OF_MOMENT)
                 return await self._threads.run(organizations, work)
             except StorageUnavailable as error:
                 if not is_held_up(error):
@@ -112,7 +112,9 @@ class LoopSubmitter:
 
     async def _submit_in_turn(self, submissions: Sequence[Submission]) -> list[Job]:
         organizations = {one.organization for one in submissions}
-        coming = self._submitter.turns.submit(organizations, partial(self._submitter.submit_in_ours, submissions))
+        coming = self._submitter.turns.submit(
+            organizations, partial(self._submitter.submit_in_own_transaction, submissions)
+        )
         awaited = asyncio.wrap_future(coming)
         try:
             await asyncio.wait([awaited], timeout=self._submitter.lock_timeout)

@@ -70,7 +70,9 @@ class Ticks:
             SubmissionError, ConfigurationError
         """
         (payload,) = ready.payloads
-        (job,), news = self._submitter.submit_within(connection, [_of_row(schedule, payload.given, tick)], ready)
+        (job,), news = self._submitter.submit_in_open_transaction(
+            connection, [_of_row(schedule, payload.given, tick)], ready
+        )
         return job, news
 
 
