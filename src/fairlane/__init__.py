@@ -124,6 +124,7 @@ if TYPE_CHECKING:
     from fairlane.domain.statuses import Priority as Priority
     from fairlane.domain.statuses import Resolution as Resolution
     from fairlane.domain.statuses import Role as Role
+    from fairlane.domain.texts import PLATFORM as PLATFORM
     from fairlane.engine.batch import Submission as Submission
     from fairlane.engine.batch import new_id as new_id
     from fairlane.engine.context import CurrentJob as CurrentJob
@@ -189,6 +190,7 @@ _NAMES: Final = {
     "domain.reasons": "Reason ReasonCode",
     "domain.schedules": "Missed Schedule Timetable",
     "domain.statuses": "JobStatus KeyState OrganizationStatus ParentPolicy Priority Resolution Role",
+    "domain.texts": "PLATFORM",
     "tenancy.directory": "Directory Membership Standing",
     "jobtypes.job_type": "JobType",
     "jobtypes.options": "Isolation OnDuplicate Options",

@@ -430,6 +430,8 @@ class Fairlane:
         """Submit a job. Once this returns, or the caller's transaction commits, the job will not be lost.
 
         Args:
+            organization: the id of the organization that the job belongs to; or `fairlane.PLATFORM`, for a job that
+                belongs to none, which operators alone see.
             user: the acting user; None = the system, which may submit everything and is not checked for membership, so
                 refuse a request without a logged-in user before.
             depends_on: a parent or several in the same organization, as jobs or ids; the job waits until all have

@@ -22,7 +22,17 @@ from pydantic import SecretStr
 from rich.console import Console
 from sqlalchemy import Engine, event
 
-from fairlane import Fairlane, Job, JobContext, JobNotFound, JobStatus, PermanentError, PermissionDenied, TransientError
+from fairlane import (
+    PLATFORM,
+    Fairlane,
+    Job,
+    JobContext,
+    JobNotFound,
+    JobStatus,
+    PermanentError,
+    PermissionDenied,
+    TransientError,
+)
 from fairlane.cli import output, submitting
 from fairlane.cli.lookup import find_id
 from fairlane.domain.breaker import Pair, opened
@@ -936,3 +946,18 @@ def test_what_waits_for_a_retry_is_listed_with_the_time_to_it(run: Run, fl: Fair
         "'parents' is not one of 'retry'"
         in run("jobs", "list", "-o", "acme", "--waiting-for", "parents", code=2).stderr
     )
+
+
+def test_jobs_of_the_platform_are_named_like_those_of_an_organization(run: Run, fl: Fairlane) -> None:
+    fl.users.create("olga", operator=True)
+    made = run("jobs", "submit", "greet", "-o", ",platform", "-u", "olga", "--json").json
+    assert (made["organization"], made["user"]) == (PLATFORM, "olga")
+    assert made["id"] in run("jobs", "list", "-o", ",platform", "--json").stdout
+    assert "No jobs" in run("jobs", "list", "-o", "acme").stdout
+    assert ",platform" in run("jobs", "show", made["id"], "-o", ",platform").stdout
+    refused = run("jobs", "cancel", made["id"], "-o", ",platform", "-u", "ana", code=1).stderr
+    assert "ana is no operator" in refused or "no user" in refused
+    run("jobs", "cancel", made["id"], "-o", ",platform", "-u", "olga")
+    assert fl.get(made["id"], organization=PLATFORM).status == "canceled"
+    assert "The platform is no organization" in run("members", "add", "ana", "-o", ",platform", code=1).stderr
+    assert "no organization's id" in run("orgs", "pause", ",platform", code=1).stderr

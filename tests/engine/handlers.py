@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from fairlane.domain.errors import PermanentError, TransientError
+from fairlane.domain.texts import PLATFORM
 from fairlane.engine.context import JobContext
 
 LONG = 60.0  # seconds; no test waits for that
@@ -36,6 +37,11 @@ class ServiceDown(TransientError):
 
 def imported(ctx: JobContext) -> float:
     return IMPORTED
+
+
+def organization_here(ctx: JobContext) -> bool:
+    """Return True for a job of the platform."""
+    return ctx.organization is PLATFORM
 
 
 def add(ctx: JobContext, a: int, b: int = 1) -> int:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from fairlane import Job, JobContext
+from fairlane import PLATFORM, Job, JobContext
 from fairlane.testing import ManualClock
 from tests.engine.worker_kit import (
     Engine,
@@ -72,6 +72,15 @@ def test_no_slot_is_kept_free_and_a_newcomer_to_full_workers_gets_one_of_the_nex
             slots.end_one("acme")
             ended += 1
         assert ended <= 2
+
+
+def test_the_platform_has_the_share_of_one_organization(fl: Engine) -> None:
+    slots = Slots(fl)
+    for name in (PLATFORM, "acme"):
+        slots.give(20, name)
+    with running(fl.worker(concurrency=10)):
+        until(lambda: len(running_jobs(fl, PLATFORM, "acme")) == 10)
+        assert running_by_organization(fl, PLATFORM, "acme") == {PLATFORM: 5, "acme": 5}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
-"""SQL of an application's own login: it reaches no row of the platform, and changes nobody's rights (R19).
+"""SQL of an application's own login: it reaches no row of operators or the platform, changes nobody's rights (R19).
 
-These rows have an empty organization: operators' tokens, the audit of what operators did, limits for all.
+Rows of operators have an empty organization: their tokens, the audit of what they did, limits for all. Rows of the
+platform's jobs have its name.
 """
 
 from collections.abc import Iterator
@@ -14,22 +15,34 @@ import pytest
 from psycopg import sql
 from sqlalchemy import Boolean, Column, DateTime, Float, Integer, Table, TypeDecorator, Uuid, make_url
 
-from fairlane import Fairlane, Settings
+from fairlane import PLATFORM, Fairlane, Settings
 from fairlane.store.row_ending import END_WAITING, SIGNATURE
 from fairlane.store.row_rights import HOLD, SUBMITTERS, rights_of
 from fairlane.store.row_security import SETTING, DatabaseRole, is_of_tenants
 from fairlane.store.tables import metadata, pauses
 from tests.store.logins import bound_logins, owning, plain
 
-PLATFORM: Final = ""
+OPERATORS_ALONE: Final = ("", PLATFORM.value)
 NOBODY: Final[set[str]] = set()
 # Values of the setting that name no organization, or acme alone.
 NAMING_NOBODY: Final = [
     *("", " ", ",", ",,", " , ", "\t,\n", ",\n", "\N{FULLWIDTH COMMA}", "," * 100_000, "acme" * 10_000),
     *("''", "'',''", '""', '"",""', "{}", "{,}", '{""}', "{acme}", "{NULL}", "NULL", "NULL,", "\\,", "\\0"),
     *("%", "*", "' OR true --", "')), ('", "organization_id"),
+    *(",platform", "platform", ",platform,", ",,platform", "\\,platform", '",platform"', "',platform'", "{,platform}"),
+    *(" ,platform", ",platform ", ",PLATFORM", "\N{FULLWIDTH COMMA}platform"),
 ]
-NAMING_ACME: Final = ["acme", "acme,", ",acme", "acme,,acme", "acme,''", "acme,NULL", "acme,*"]
+NAMING_ACME: Final = [
+    "acme",
+    "acme,",
+    ",acme",
+    "acme,,acme",
+    "acme,''",
+    "acme,NULL",
+    "acme,*",
+    "acme,platform",
+    "acme,,platform",
+]
 # What a login says to get rid of its bounds.
 ESCAPES: Final = [
     *("RESET ROLE", "SET ROLE NONE", "RESET ALL", "DISCARD ALL", "SET SESSION AUTHORIZATION DEFAULT"),
@@ -65,11 +78,11 @@ def insert(session: Session, table: Table, organization: str) -> None:
 
 @pytest.fixture
 def logins(postgres_url: str) -> Iterator[dict[str, str]]:
-    """Logins of a database in which each table has a row of the platform, one of acme and one of rival."""
+    """Logins of a database in which each table has rows that operators alone see, a row of acme and one of rival."""
     with psycopg.connect(plain(postgres_url), autocommit=True) as administrator:
         administrator.execute("SET session_replication_role = replica")  # so that no row needs its job
         for table in TABLES:
-            for organization in (PLATFORM, "acme", "rival"):
+            for organization in (*OPERATORS_ALONE, "acme", "rival"):
                 insert(administrator, table, organization)
         administrator.execute("INSERT INTO fairlane_job_types VALUES ('report', '{}', '{}', true, now())")
     with bound_logins(postgres_url) as urls:
@@ -116,9 +129,9 @@ def test_a_setting_that_names_no_organization_opens_no_row(session: Session):
 def test_no_setting_lets_a_row_of_the_platform_be_written(session: Session):
     for names in (*NAMING_NOBODY, *NAMING_ACME):
         name(session, names)
-        for table in TABLES:
+        for table, organization in product(TABLES, OPERATORS_ALONE):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                insert(session, table, PLATFORM)
+                insert(session, table, organization)
 
 
 def test_a_name_of_a_savepoint_or_of_a_transaction_ends_with_it(session: Session):

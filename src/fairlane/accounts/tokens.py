@@ -83,7 +83,7 @@ class Tokens:
         rights = sorted(rights_of(scopes)) if scopes is not None else None
         length = _length(expires_in) if expires_in is not None else None
         secret, token = PREFIX + token_urlsafe(_SECRET_BYTES), uuid7()
-        place, actor = organization or audit.PLATFORM, self._tenants.actor(organization, user, Right.TOKENS_CHANGE)
+        place, actor = organization or audit.ALL, self._tenants.actor(organization, user, Right.TOKENS_CHANGE)
         self._check_organization(organization)
         membership = self._tenants.membership(organization, as_user) if organization is not None else None
 
@@ -141,7 +141,7 @@ class Tokens:
         """
         storable(user=user)
         count("limit", limit)
-        place = organization or audit.PLATFORM
+        place = organization or audit.ALL
         found = self._tenants.read(
             lambda c: credentials.tokens_of(c, place, user, before, limit), of=organization or EVERYONE
         )
@@ -154,7 +154,7 @@ class Tokens:
             OrganizationNotFound
         """
         row = self._tenants.read(
-            lambda c: credentials.find_token(c, organization or audit.PLATFORM, token), of=organization or EVERYONE
+            lambda c: credentials.find_token(c, organization or audit.ALL, token), of=organization or EVERYONE
         )
         return _token(row) if row is not None else None
 
@@ -172,7 +172,7 @@ class Tokens:
         Raises:
             OrganizationNotFound, PermissionDenied
         """
-        actor, place = self._tenants.actor(organization, user, Right.TOKENS_CHANGE), organization or audit.PLATFORM
+        actor, place = self._tenants.actor(organization, user, Right.TOKENS_CHANGE), organization or audit.ALL
 
         def work(connection: Connection) -> bool:
             # The right that this takes depends on whose token it is, so it is checked only now.

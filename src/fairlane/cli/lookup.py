@@ -13,6 +13,7 @@ from fairlane import FairlaneError, Job, JobStatus, OrganizationNotFound, Permis
 from fairlane.cli.session import engine
 from fairlane.domain.jobs import job_not_found
 from fairlane.domain.reasons import Reason
+from fairlane.domain.texts import Platform
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
@@ -125,13 +126,19 @@ def no_organization(fl: "Fairlane", organization: str) -> OrganizationNotFound:
 
 
 def refuse_stranger(fl: "Fairlane", organization: str, user: str | None) -> None:
-    """Refuse to act as a user who is not a member.
+    """Refuse to act as a user who is not a member, or in the platform as one who is no operator.
 
     For an application the job would be unknown; the operator may know why.
 
     Raises:
         PermissionDenied
     """
+    if isinstance(organization, Platform):
+        if user is not None and not fl.users.get(user).is_operator:
+            from fairlane.tenancy.tenants import no_member
+
+            raise no_member(user, organization)
+        return
     if user is not None and (organization, user) not in fl.directory.members([(organization, user)]):
         add = f"fairlane members add {shlex.quote(user)} -o {shlex.quote(organization)}"
         remedy = f"add them: {add}" if keeps_people(fl) else _HOST

@@ -12,6 +12,7 @@ from fairlane.cli.session import Target, load
 from fairlane.domain.arguments import INHERIT, Inheriting
 from fairlane.domain.errors import FairlaneError
 from fairlane.domain.numbers import read_json
+from fairlane.domain.texts import organization_of
 
 if TYPE_CHECKING:
     from fairlane import Fairlane
@@ -78,17 +79,17 @@ def _organization(what: str, callback: Callable[..., str | None], envvar: str | 
 def _refuse_empty(given: str | None) -> str | None:
     if given == "":
         raise typer.BadParameter("It is empty, and this is about one organization; name it: -o acme.")
-    return given
+    return organization_of(given) if given is not None else None
 
 
 def _one_or_all(given: str | None) -> str | None:
     # An unset variable of a script must not turn one organization into all.
     if given == "":
         raise typer.BadParameter(f"It is empty; name one, -o acme, or say that it is about all of them: -o {_ALL}.")
-    return given if given != _ALL else None
+    return organization_of(given) if given not in {None, _ALL} else None
 
 
-Organization = Annotated[str, of_one("The organization of the jobs.")]
+Organization = Annotated[str, of_one("The organization of the jobs; `,platform`: jobs of the platform.")]
 OrganizationArgument = Annotated[
     str, typer.Argument(metavar="ORG", help="Its id.", autocompletion=complete_organizations)
 ]

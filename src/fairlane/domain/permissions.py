@@ -13,6 +13,7 @@ from typing import Final
 
 from fairlane.domain.errors import ConfigurationError
 from fairlane.domain.statuses import WAITING, JobStatus, Role
+from fairlane.domain.texts import PLATFORM
 
 
 class Right(StrEnum):
@@ -53,6 +54,12 @@ _MEMBER: Final = _VIEWER | {Right.JOBS_SUBMIT, Right.JOBS_CHANGE}
 ROLE_RIGHTS: Final = {Role.VIEWER: _VIEWER, Role.MEMBER: _MEMBER, Role.ADMIN: frozenset(Right)}
 # In every organization. Operators look after jobs: they submit none, and read payloads only if a right allows it.
 OPERATOR_RIGHTS: Final = frozenset(Right) - {Right.JOBS_SUBMIT, Right.PAYLOAD_READ}
+# Of operators in the platform, whose jobs are nobody else's. It has no members, tokens or settings.
+PLATFORM_RIGHTS: Final = _MEMBER - {Right.MEMBERS_READ, Right.TOKENS_CHANGE} | {
+    Right.JOBS_DELETE,
+    Right.PAYLOAD_READ,
+    Right.SCHEDULES_CHANGE,
+}
 
 
 class CredentialKind(StrEnum):
@@ -131,6 +138,9 @@ def access(
         role: their role there now; None = they are not a member.
         permissions: the member's; "payload:read" among them is the right of that name.
     """
+    if organization == PLATFORM:
+        rights = PLATFORM_RIGHTS if principal.scopes is None else PLATFORM_RIGHTS & principal.scopes
+        return Access(PLATFORM, principal.user, rights, True, True) if principal.is_operator else None
     if principal.organization not in (None, organization):
         return None
     rights = (ROLE_RIGHTS[role] if role is not None else frozenset()) | (principal.operator_rights or frozenset())

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from functools import cache
 from typing import Final
 
@@ -48,6 +49,22 @@ SCHEDULE_NAMES: Final = Names(200, rf"^{_NO_PATH}[^{_UNPRINTABLE}/]*$")
 NEW_ORGANIZATION_IDS: Final = Names(140, rf"^{_NO_PATH}(?!-| +$)[^{_UNPRINTABLE},/]*$")  # "-x" reads as an option
 
 
+class Platform(StrEnum):
+    """The type of `PLATFORM`. Text that is equal to `PLATFORM` is refused: see `require_organization`."""
+
+    PLATFORM = ",platform"
+
+
+# In place of an organization, for jobs that belong to none. No organization's id has a comma.
+PLATFORM: Final = Platform.PLATFORM
+_PLATFORM_TEXT: Final = PLATFORM.value
+
+
+def organization_of(text: str) -> str:
+    """Return the organization of a row, or of an address: `PLATFORM`, or the text itself."""
+    return PLATFORM if text == _PLATFORM_TEXT else text
+
+
 def storable(**texts: str | None) -> None:
     """Refuse values that no database can store, and so can't find: NULs, lone surrogates, and values that are not text.
 
@@ -67,6 +84,8 @@ def storable(**texts: str | None) -> None:
 def require_organization(organization: object) -> None:
     """Refuse an organization that is not text, above all None: every job belongs to an organization.
 
+    Text that is equal to `PLATFORM` may come from a stranger, so it does not name the platform.
+
     Raises:
         InvalidParameters
     """
@@ -74,6 +93,10 @@ def require_organization(organization: object) -> None:
         raise InvalidParameters(
             "organization must be the id of the organization that the job belongs to, for example 'acme', "
             f"not {organization!r:.80}."
+        )
+    if organization == _PLATFORM_TEXT and not isinstance(organization, Platform):
+        raise InvalidParameters(
+            f"The text {_PLATFORM_TEXT!r} is no organization's id; pass fairlane.PLATFORM if you mean the platform."
         )
 
 

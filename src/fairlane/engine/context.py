@@ -33,6 +33,7 @@ from fairlane.domain.errors import PermanentError
 from fairlane.domain.numbers import number_of
 from fairlane.domain.secrets import bare, secret_values
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.texts import organization_of
 from fairlane.encryption.pieces import save
 from fairlane.engine import own_loop
 from fairlane.engine.reports import (
@@ -295,7 +296,7 @@ class JobContext:
 
     def __init__(self, inputs: AttemptInputs, channel: Channel, interrupt: Interrupt, *, blocking: bool) -> None:
         self.job_id: Final = inputs.job_id
-        self.organization: Final = inputs.organization
+        self.organization: Final = organization_of(inputs.organization)
         self.user: Final = inputs.user
         self.job_type: Final = inputs.job_type
         self.attempt: Final = inputs.attempt

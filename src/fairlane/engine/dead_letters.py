@@ -47,7 +47,7 @@ class DeadLetters:
 
     def __init__(self, database: Database, jobs: JobControl, keyring: Keyring, directory: Directory) -> None:
         self._database = database
-        self._tenants = Tenants(database, directory)
+        self._tenants = Tenants(database, directory, has_platform=True)
         self._jobs = jobs
         self._keyring = keyring
 

@@ -50,18 +50,12 @@ _shared_by: Final = attrgetter(
 class Answers:
     """The answers of the directory about a batch's organizations and members.
 
-    `of_host`: the directory is the application's own. Its organizations whose ids Fairlane does not take are excluded.
+    `of_host`: the directory is the application's own.
     """
 
     organizations: Mapping[str, Standing]
     members: Mapping[tuple[str, str], Membership]
     of_host: bool = False
-
-    @classmethod
-    def of_the_host(cls, organizations: Mapping[str, Standing], members: Mapping[tuple[str, str], Membership]) -> Self:
-        """Return the answers of the application's own directory."""
-        possible = {one: standing for one, standing in organizations.items() if ORGANIZATION_IDS.fits(one)}
-        return cls(possible, members, of_host=True)
 
     @classmethod
     def asked(cls, connection: Connection, organizations: Collection[str], pairs: Collection[tuple[str, str]]) -> Self:

@@ -43,8 +43,7 @@ from fairlane.store.statements.locks import lock, lock_job
 from fairlane.store.statements.transition import SYSTEM, write
 from fairlane.store.tables import AnyRow, jobs
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import is_operator
-from fairlane.tenancy.directory import Directory, Membership
+from fairlane.tenancy.directory import Directory, Membership, is_operator
 from fairlane.tenancy.tenants import Tenants
 
 T = TypeVar("T")
@@ -91,7 +90,7 @@ class JobControl:
     ) -> None:
         self._database = database
         self._lock_seconds = lock_seconds
-        self._tenants = Tenants(database, directory)
+        self._tenants = Tenants(database, directory, has_platform=True)
         self._catalogue = catalogue
         self._keyring = keyring
         self._payload_limit = payload_limit

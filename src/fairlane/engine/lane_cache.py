@@ -27,6 +27,7 @@ from fairlane.domain.fairness import Contender, Lane
 from fairlane.domain.limits import Limit, Subject, limits_on, subjects_of
 from fairlane.domain.reasons import pauses_on
 from fairlane.domain.statuses import OrganizationStatus
+from fairlane.domain.texts import PLATFORM
 from fairlane.domain.timing import LANES_KEPT, LANES_LATE, LOCK_WAIT_OF_MOMENT
 from fairlane.engine.cached_directory import DirectoryAway
 from fairlane.engine.service import in_thread
@@ -38,7 +39,7 @@ from fairlane.store.statements.claim import MOST_AT_ONCE, Claimed, Wanted
 from fairlane.store.statements.lanes import Mark, RunningRow, Sight
 from fairlane.store.statements.workers import WorkerCard
 from fairlane.store.transaction import Database
-from fairlane.tenancy.directory import Directory, Standing, StoredDirectory
+from fairlane.tenancy.directory import OF_PLATFORM, Directory, Standing, StoredDirectory
 
 MOST_ON_LOOP: Final = 1_200  # lanes: with more of them a read or a claim would hold up handlers for 10 ms
 SLOW: Final = 0.1  # seconds; others should not have to wait for a slower statement
@@ -329,9 +330,9 @@ def _standing(status: str, max_running: int | None, weight: int) -> Standing:
 def _standings(seen: Sight) -> dict[str, Standing]:
     """Return the standings of the organizations that exist."""
     return {
-        lane.organization: _standing(*own)
+        lane.organization: _standing(*own) if own is not None else OF_PLATFORM
         for lane, own in seen.lanes.items()
-        if own is not None and own.status != OrganizationStatus.DELETED
+        if (own is not None and own.status != OrganizationStatus.DELETED) or lane.organization == PLATFORM
     }
 
 

@@ -19,6 +19,7 @@ from fairlane.domain.events import Emit, KeyMissed
 from fairlane.domain.outcomes import ErrorReport, Failed, Outcome, Refused, Released
 from fairlane.domain.sealing import BROKEN, Field, is_sealed
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
+from fairlane.domain.texts import PLATFORM, organization_of
 from fairlane.domain.transitions import ORGANIZATION_GONE
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import KeyNotHere, Ring, Unreadable
@@ -29,7 +30,7 @@ from fairlane.store.statements import attempts
 from fairlane.store.statements.claim import Claimed
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.directory import Directory, Membership, Standing, stored_membership
+from fairlane.tenancy.directory import Directory, Membership, Standing, memberships, stored_membership
 
 # Seconds a job waits when the directory could not be asked about its user, or its key is not here.
 DEFERRED: Final = 10.0
@@ -90,7 +91,7 @@ class StartChecks:
         None: a host's directory or other keys have to be read, in a thread by `prepare`.
         """
         if any(
-            (one.user is not None and isinstance(self.directory, CachedDirectory))
+            (one.user is not None and (one.organization == PLATFORM or isinstance(self.directory, CachedDirectory)))
             or is_gone(standings.get(one.organization))
             for one in claimed
         ):
@@ -100,7 +101,7 @@ class StartChecks:
             _is_of_newer_key(one, rings[one.organization]) for one in claimed
         ):
             return None  # keys have to be read again, or are not here
-        members = self._members_of(claimed)
+        members = self._claimed_members(claimed)
         return [self._checked(one, decision(one, standings, members), rings[one.organization]) for one in claimed]
 
     def prepare(self, claimed: Sequence[Claimed], standings: Mapping[str, Standing]) -> list[Checked]:
@@ -209,7 +210,15 @@ class StartChecks:
         return {one: each for one, each in standings.items() if one not in gone} | dict(again)
 
     def _members_of(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
-        """Return the members among the jobs' users, as the claim has read them; None: a host gives no answer."""
+        """Return the members among the jobs' users; None: a host gives no answer."""
+        members = self._claimed_members(claimed)
+        of_platform = {(PLATFORM, one.user) for one in claimed if one.user is not None and one.organization == PLATFORM}
+        if members is None or not of_platform:
+            return members
+        return {**members, **self.database.look(lambda ours: memberships(ours, of_platform), of=PLATFORM)}
+
+    def _claimed_members(self, claimed: Sequence[Claimed]) -> Mapping[tuple[str, str], Membership] | None:
+        """Return the same without the platform's operators, as the claim has read them."""
         if not isinstance(self.directory, CachedDirectory):
             return {
                 (one.organization, one.user): member
@@ -279,7 +288,7 @@ def _undecodable(job_type: str, error: Unreadable) -> Failed:
 
 def _inputs(claimed: Claimed) -> AttemptInputs:
     return AttemptInputs(
-        claimed.organization,
+        organization_of(claimed.organization),
         claimed.id,
         claimed.job_type,
         claimed.user,

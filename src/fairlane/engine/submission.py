@@ -20,6 +20,7 @@ from fairlane.domain.errors import (
 from fairlane.domain.events import Emit, QueueLimitWarning
 from fairlane.domain.jobs import Job
 from fairlane.domain.statuses import JobStatus
+from fairlane.domain.texts import PLATFORM
 from fairlane.domain.timing import LOCK_WAIT_OF_MOMENT
 from fairlane.encryption.keyring import Keyring
 from fairlane.encryption.sealing import Ring
@@ -38,7 +39,7 @@ from fairlane.store.statements.submit import Submitted
 from fairlane.store.statements.submit import submit as insert
 from fairlane.store.tables import jobs
 from fairlane.store.transaction import Database, translated
-from fairlane.tenancy.directory import Directory, StoredDirectory
+from fairlane.tenancy.directory import Directory, StoredDirectory, memberships
 
 # A function that returns the keys of organizations, given the present connection.
 Look = Callable[[Connection, Collection[str]], dict[str, Ring]]
@@ -263,6 +264,8 @@ class Submitter:
         """
         if not {one.job_type for one in submissions} <= ready.types.keys():
             return None
+        if PLATFORM in _organizations(submissions):
+            return None  # the statement does not take on the role that its rows need
         if ask:
             self._keyring.rings_of(self._database, _organizations(submissions))
         drafting = self._hopeful if ready.answers is None else Drafting(ready.answers)
@@ -352,10 +355,13 @@ class Submitter:
     def _ask_host(self, submissions: Sequence[Submission]) -> Answers | None:
         if isinstance(self._directory, StoredDirectory):
             return None
-        organizations, pairs = _organizations(submissions), _pairs(submissions)
-        return aside(
-            lambda: Answers.of_the_host(self._directory.organizations(organizations), self._directory.members(pairs))
-        )
+        return aside(lambda: self._asked_of_host(_organizations(submissions), _pairs(submissions)))
+
+    def _asked_of_host(self, organizations: Collection[str], pairs: Collection[tuple[str, str]]) -> Answers:
+        members = dict(self._directory.members(pairs))
+        if of_platform := {pair for pair in pairs if pair[0] == PLATFORM}:
+            members |= self._database.look(lambda ours: memberships(ours, of_platform), of=PLATFORM)
+        return Answers(self._directory.organizations(organizations), members, of_host=True)
 
     def _submit_step_by_step(
         self,

@@ -15,7 +15,7 @@ from fairlane.domain.events import BreakerClosed, Emit
 from fairlane.domain.jobs import job_type_not_found
 from fairlane.domain.limits import Limit, Subject
 from fairlane.domain.metrics import PauseView
-from fairlane.domain.texts import ORGANIZATION_IDS, storable
+from fairlane.domain.texts import ORGANIZATION_IDS, Platform, storable
 from fairlane.jobtypes.catalogue import Catalogue
 from fairlane.jobtypes.options import Options, rate_window
 from fairlane.jobtypes.parameters_json_schema import json_schema
@@ -78,7 +78,7 @@ class JobTypes(Pauses):
         super().__init__(database, Pausable.JOB_TYPE)
         self._catalogue = catalogue
         self._emit = emit
-        self._tenants = Tenants(database, directory)
+        self._tenants = Tenants(database, directory, has_platform=True)
 
     def list(self, *, organization: str | None = None) -> tuple[JobTypeView, ...]:
         """Return all registered types, by name.
@@ -130,6 +130,7 @@ class JobTypes(Pauses):
             JobTypeNotFound, OrganizationNotFound, PermissionDenied
         """
         storable(name=name)
+        self._tenants.check(organization)
         pair = Pair(organization, name)
 
         def work(connection: Connection) -> tuple[bool, Told | None]:
@@ -300,7 +301,8 @@ class JobTypes(Pauses):
 
 def _limit_subject(job_type: str, organization: str | None) -> Subject:
     storable(name=job_type)
-    if organization is not None and not ORGANIZATION_IDS.fits(organization):
+    is_one = isinstance(organization, Platform) or ORGANIZATION_IDS.fits(organization)
+    if organization is not None and not is_one:
         raise ConfigurationError(f"{organization!r:.160} is no organization's id; None means all organizations.")
     return Subject(organization, job_type)
 

@@ -67,7 +67,7 @@ class Reads:
         self._database = database
         self._host = host
         self._keyring = keyring or Keyring()
-        self._tenants = Tenants(database, host or StoredDirectory(database))
+        self._tenants = Tenants(database, host or StoredDirectory(database), has_platform=True)
         self.charts = Charts(database, self._tenants)
         self.matching = Matching(database, self._tenants)
         self.waiting = Waiting(database)

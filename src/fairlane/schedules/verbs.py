@@ -53,7 +53,7 @@ class Schedules:
     ) -> None:
         self._database = database
         self._catalogue = catalogue
-        self._tenants = Tenants(database, directory)
+        self._tenants = Tenants(database, directory, has_platform=True)
         self._submitter = submitter
         self._keyring = keyring
         self.ticks = Ticks(submitter, keyring)

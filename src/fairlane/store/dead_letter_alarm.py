@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from fairlane.domain.errors import FairlaneError, StorageUnavailable
 from fairlane.domain.events import DeadLetterAlert, Emit
 from fairlane.domain.statuses import Resolution
+from fairlane.domain.texts import organization_of
 from fairlane.store.sql import as_given, given
 
 _KEY: Final = "fairlane_dead_letter_alarm"  # in a connection's info
@@ -93,4 +94,4 @@ FROM {given("organization_id")}
         "resolution": Resolution.PENDING,
         "up_to": up_to,
     }
-    return {row.organization_id: row.depth for row in connection.execute(counts, values)}
+    return {organization_of(row.organization_id): row.depth for row in connection.execute(counts, values)}

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import ConfigurationError
 from fairlane.store.engine import NoConnection
 from fairlane.store.row_policies import asking, is_complete, is_sound, rights_of_others, roles_amiss, tables_amiss
-from fairlane.store.row_security import TAKING_ON, Ask, DatabaseRole, grant
+from fairlane.store.row_security import TAKING_ON, Ask, DatabaseRole, grant, is_of_platform
 from fairlane.store.tables import jobs
 
 ROLES: Final = ", ".join(DatabaseRole)
@@ -55,7 +55,7 @@ LENT: Final = ", ".join(
 )
 _CAN: Final = {
     DatabaseRole.ADMIN: "change an organization or what is in it (cancel, retry, schedules, members)",
-    DatabaseRole.OPERATOR: "look across organizations",
+    DatabaseRole.OPERATOR: "look across organizations, or submit the platform's jobs",
     DatabaseRole.WORKER: "run a worker",
 }
 # Advice for a login that row security does not bind.
@@ -126,14 +126,19 @@ def of_application(connection: Connection) -> Login:
 
 
 def role_for(
-    organizations: int, login: str, is_bound: bool | None, may_be_tenant: bool, may_be_app: bool, is_app: bool
+    organizations: Collection[str],
+    login: str,
+    is_bound: bool | None,
+    may_be_tenant: bool,
+    may_be_app: bool,
+    is_app: bool,
 ) -> DatabaseRole | None:
     """Return the role that a caller's session takes on for Fairlane's statements on PostgreSQL; None: it needs none.
 
     So a login that may take on the roles needs no rights of its own on Fairlane's tables.
 
     Args:
-        organizations: the number of organizations whose rows the statements need.
+        organizations: the organizations whose rows the statements need.
         login, is_bound, may_be_tenant, may_be_app, is_app: the session's answer to `LENT`.
 
     Raises:
@@ -141,7 +146,9 @@ def role_for(
     """
     if not is_bound:
         return None
-    if may_be_tenant and organizations == 1:
+    if is_of_platform(organizations):
+        return DatabaseRole.OPERATOR
+    if may_be_tenant and len(organizations) == 1:
         return DatabaseRole.TENANT
     if may_be_app:
         return DatabaseRole.APP

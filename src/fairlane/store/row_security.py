@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, Table, event
 
-from fairlane.domain.texts import ORGANIZATION_IDS
+from fairlane.domain.texts import ORGANIZATION_IDS, PLATFORM, Platform
 from fairlane.store.engine import NoConnection, engine_of
 from fairlane.store.tables import metadata, organizations, pauses
 
@@ -85,9 +85,10 @@ _NAMES: Final = f"current_setting('{SETTING}', true)"
 # thousand. Then a page of 50 by a common label of 700,000 jobs took two seconds, for a sort of 420,000 (`make
 # bench-lists`).
 _WHOSE: Final = {
-    # The empty name is the platform's, whose rows only the operator sees. A lone comma gives two empty names.
+    # Only the operator sees rows of the empty name, which concern all organizations, and rows of the platform. A lone
+    # comma gives two empty names. The platform's name has a comma in it, so it is never one of several names.
     DatabaseRole.APP: f"= ANY ((SELECT array_remove(string_to_array({_NAMES}, ','), '') AS names)::text[])",
-    DatabaseRole.TENANT: f"= (SELECT NULLIF({_NAMES}, '') AS name)",
+    DatabaseRole.TENANT: f"= (SELECT NULLIF(NULLIF({_NAMES}, ''), '{PLATFORM}') AS name)",
 }
 _WHOSE[DatabaseRole.ADMIN] = _WHOSE[DatabaseRole.TENANT]
 _OWN: Final = {organizations: "id {whose}", pauses: "subject <> 'organization' OR name {whose}"}
@@ -210,6 +211,11 @@ def open_each_to(connection: Connection, scope: Scope | None, *, seconds: float 
         connection.execution_options(**{_SCOPE: settings})
 
 
+def is_of_platform(scope: Collection[str]) -> bool:
+    """Return True if `PLATFORM` is among these organizations. Text that is equal to it does not count."""
+    return any(isinstance(one, Platform) for one in scope)
+
+
 def named(scope: Collection[str]) -> str:
     """Return the value of the setting that names these organizations."""
     # An invalid id names nobody. With a comma in it, it would name other organizations.
@@ -248,12 +254,14 @@ def _setting(scope: Scope | None, may_be: Collection[str]) -> tuple[str, ...]:
     match scope:
         case None:
             return SETTING, ""
-        case Everyone():
+        case Everyone() | Platform() | Administered(Platform()):
             return "role", DatabaseRole.OPERATOR
         case Administered():
             return "role", DatabaseRole.ADMIN, SETTING, named([scope.organization])
         case str():
             names = named([scope])
+        case _ if is_of_platform(scope):
+            return "role", DatabaseRole.OPERATOR
         case _:
             names = named(scope)
     # A login that may not take on the tenant's role goes on as the app: `fairlane check` says so.

@@ -36,6 +36,7 @@ from sqlalchemy import (
 )
 
 from fairlane.domain.statuses import EdgeState, JobStatus, OrganizationStatus
+from fairlane.domain.texts import organization_of
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -79,7 +80,19 @@ class Instant(TypeDecorator[datetime]):
         return moment.astimezone(UTC) if isinstance(moment, datetime) else None
 
 
-ORGANIZATION: Final = String(140)
+class OrganizationId(TypeDecorator[str]):
+    """An organization's id, or the platform's name, which is read as `PLATFORM`."""
+
+    impl = String(140)
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Convert it from the database."""
+        del dialect
+        return organization_of(value) if value is not None else None
+
+
+ORGANIZATION: Final = OrganizationId()
 NAME_LIMIT: Final = 200  # characters
 NAME: Final = String(NAME_LIMIT)
 # SQLite numbers rows only if the column is declared exactly INTEGER PRIMARY KEY.

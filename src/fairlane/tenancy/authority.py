@@ -129,11 +129,6 @@ def operator_rights(row: AnyRow) -> frozenset[Right] | None:
     return OPERATOR_RIGHTS | rights_of(json.loads(row.rights)) if row.is_operator else None
 
 
-def is_operator(connection: Connection, user: str | None) -> bool:
-    """Return True if the user is an operator, and acts as one here."""
-    return user is not None and _rights_everywhere(credentials.find_rights(connection, user)) is not None
-
-
 def _rights_everywhere(holder: AnyRow | None) -> frozenset[Right] | None:
     """Return an operator's rights in every organization; None if the user is no operator, or does not act as one."""
     if holder is None or _is_disabled(holder) or not acts_as_operator():

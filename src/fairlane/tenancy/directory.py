@@ -4,14 +4,16 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Final, Protocol
 
 from sqlalchemy import Connection
 
 from fairlane.domain.errors import OrganizationSuspended
+from fairlane.domain.origin import acts_as_operator
 from fairlane.domain.permissions import Access, Principal, access
 from fairlane.domain.statuses import OrganizationStatus, Role
-from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, is_storable
+from fairlane.domain.texts import ORGANIZATION_IDS, PLATFORM, USER_IDS, is_storable
+from fairlane.store.statements import credentials
 from fairlane.store.statements import organizations as statements
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
@@ -47,8 +49,14 @@ class Standing:
     weight: int = 1
 
 
+# The platform has the weight of one organization, and no limits.
+OF_PLATFORM: Final = Standing(OrganizationStatus.ACTIVE)
+
+
 class Directory(Protocol):
     """A host application's own users and organizations. Fairlane asks in bulk: once per submission, once per claim.
+
+    It is never asked about the platform, whose users are Fairlane's operators.
 
     Both methods may raise: then jobs wait, and submissions raise `StorageUnavailable`. Only a definite no ends a job:
     an id that is missing from the answer. An answer of a wrong form makes jobs wait, too, and submissions raise
@@ -84,6 +92,8 @@ class StoredDirectory:
 
 def access_of(directory: Directory, principal: Principal, organization: str) -> Access | None:
     """Return what the principal may do in the organization now; None = nothing, as if it did not exist."""
+    if organization == PLATFORM:
+        return access(principal, organization, None)
     # An id that no organization can have is not looked up: a database may be unable to store it.
     if not ORGANIZATION_IDS.fits(organization) or not is_storable(organization) or not USER_IDS.fits(principal.user):
         return None
@@ -112,7 +122,8 @@ def refuse_suspended(directory: Directory, organization: str) -> None:
 
 def standings(connection: Connection, ids: Collection[str]) -> dict[str, Standing]:
     """Return those of the organizations that exist, even deleted ones, within an open transaction."""
-    return {row.id: standing_of(row) for row in statements.find(connection, ids)}
+    found = {row.id: standing_of(row) for row in statements.find(connection, ids)}
+    return found | {PLATFORM: OF_PLATFORM} if PLATFORM in ids else found
 
 
 def standing_of(row: AnyRow) -> Standing:
@@ -127,12 +138,20 @@ def locked_membership(connection: Connection, organization: str, user: str) -> M
 
 
 def memberships(connection: Connection, pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], Membership]:
-    """Return these members, read in an open transaction."""
-    return {
+    """Return these members, read in an open transaction. Operators are the platform's admins."""
+    found = {
         (row.organization_id, row.user_id): member
         for row in statements.find_members(connection, pairs)
         if (member := stored_membership(row.role, row.permissions)) is not None
     }
+    of_platform = [pair for pair in pairs if pair[0] == PLATFORM]
+    return found | {pair: Membership(Role.ADMIN) for pair in of_platform if is_operator(connection, pair[1])}
+
+
+def is_operator(connection: Connection, user: str | None) -> bool:
+    """Return True if the user is an operator, and acts as one here."""
+    holder = credentials.find_rights(connection, user) if user is not None and USER_IDS.fits(user) else None
+    return holder is not None and holder.is_operator and holder.disabled_at is None and acts_as_operator()
 
 
 @lru_cache(1024)

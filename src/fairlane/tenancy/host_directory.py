@@ -13,9 +13,9 @@ from typing import Any, Final, Generic, TypeVar
 from fairlane.domain.arguments import count
 from fairlane.domain.errors import ConfigurationError, StorageUnavailable
 from fairlane.domain.statuses import OrganizationStatus, Role
-from fairlane.domain.texts import ORGANIZATION_IDS, USER_IDS, printable
+from fairlane.domain.texts import ORGANIZATION_IDS, PLATFORM, USER_IDS, printable
 from fairlane.domain.timing import LONGEST_DIRECTORY_AGE
-from fairlane.tenancy.directory import Directory, Membership, Standing
+from fairlane.tenancy.directory import OF_PLATFORM, Directory, Membership, Standing
 
 _LONGEST_CAUSE: Final = 200  # characters
 K = TypeVar("K", bound=Hashable)
@@ -40,7 +40,8 @@ class HostDirectory:
 
     def organizations(self, ids: Collection[str], max_age: float = 0.0) -> dict[str, Standing]:
         """Return those of the organizations that exist; an answer may be `max_age` seconds old."""
-        return self._organizations.ask({one for one in ids if ORGANIZATION_IDS.fits(one)}, max_age)
+        found = self._organizations.ask({one for one in ids if ORGANIZATION_IDS.fits(one)}, max_age)
+        return found | {PLATFORM: OF_PLATFORM} if PLATFORM in ids else found
 
     def members(self, pairs: Collection[tuple[str, str]], max_age: float = 0.0) -> dict[tuple[str, str], Membership]:
         """Return those of the (organization, user) pairs that are members; an answer may be `max_age` seconds old."""

@@ -1,6 +1,7 @@
 """Verbs about the organizations of the built-in directory: `fl.organizations`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -18,7 +19,7 @@ from fairlane.domain.errors import (
 from fairlane.domain.jobs import JobState
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import JobStatus, OrganizationStatus
-from fairlane.domain.texts import NEW_ORGANIZATION_IDS, storable
+from fairlane.domain.texts import NEW_ORGANIZATION_IDS, Platform, storable
 from fairlane.domain.timing import CENTURY
 from fairlane.store.driver_errors import is_held_up
 from fairlane.store.row_security import EVERYONE, Administered
@@ -28,7 +29,7 @@ from fairlane.store.statements.transition import SYSTEM, write
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 from fairlane.tenancy.authority import Actor, Told
-from fairlane.tenancy.directory import Directory, Standing, StoredDirectory, standing_of
+from fairlane.tenancy.directory import OF_PLATFORM, Directory, Standing, StoredDirectory, standing_of
 from fairlane.tenancy.pausing import Pausable, Pauses
 from fairlane.tenancy.tenants import Tenants, unknown
 
@@ -116,9 +117,14 @@ class Organizations:
     def get(self, organization: str) -> Organization:
         """Return one organization. An application's own directory gives the status and limits of its organizations.
 
+        The platform can be read like an organization, but is in no list of organizations.
+
         Raises:
             OrganizationNotFound
         """
+        if isinstance(organization, Platform):
+            return replace(_public(organization, OF_PLATFORM, None, frozenset()), name="platform")
+        self._tenants.check(organization)
         found = self._database.read(lambda connection: statements.find(connection, [organization]), of=organization)
         kept = {row.id: row for row in found if row.status != OrganizationStatus.DELETED}
         organizations = self._organizations(kept if self._host is None else {organization: None, **kept})
@@ -213,7 +219,7 @@ class Organizations:
 
     def resume(self, organization: str, *, user: str | None = None) -> bool:
         """End a pause; False if there was none. Raises `OrganizationNotFound`, `PermissionDenied`."""
-        storable(organization=organization)
+        self._tenants.check(organization)
         was_paused = self._pauses.resume(organization, user=user)
         if not was_paused:
             self._tenants.require(organization)
@@ -230,6 +236,7 @@ class Organizations:
             OrganizationNotFound: there is no such organization, nor a deleted one with waiting jobs.
         """
         self._refuse_host("delete it")
+        self._tenants.check(organization)
         gone = {"status": OrganizationStatus.DELETED}
         is_found = self._try_to_change(organization, gone, user, "organizations.delete")
         self._wait_for_ends(organization)
@@ -267,6 +274,7 @@ class Organizations:
 
     def _try_to_change(self, organization: str, values: dict[str, Any], user: str | None, action: str) -> bool:
         is_deleting = values.get("status") == OrganizationStatus.DELETED
+        self._tenants.check(organization)
 
         def work(connection: Connection) -> tuple[bool, Told | None]:
             now = self._database.clock.now(connection)

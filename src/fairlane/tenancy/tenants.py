@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from fairlane.domain.errors import (
     BulkActionNotFound,
     FairlaneError,
+    InvalidParameters,
     JobNotFound,
     OrganizationNotFound,
     PermissionDenied,
@@ -20,24 +21,29 @@ from fairlane.domain.metrics import JobCounts, Metrics
 from fairlane.domain.origin import is_trusted
 from fairlane.domain.permissions import Right
 from fairlane.domain.statuses import OrganizationStatus
-from fairlane.domain.texts import require_organization, storable
+from fairlane.domain.texts import Platform, require_organization, storable
 from fairlane.domain.timeline import Timeline
 from fairlane.store.row_security import EVERYONE, Administered, Everyone
 from fairlane.store.statements import organizations
 from fairlane.store.transaction import Database
 from fairlane.tenancy.authority import Actor, Work
-from fairlane.tenancy.directory import Directory, Membership, StoredDirectory, locked_membership
+from fairlane.tenancy.directory import Directory, Membership, StoredDirectory, locked_membership, memberships
 
 T = TypeVar("T")
 _NOTHING_THERE = (JobNotFound, ScheduleNotFound, BulkActionNotFound)
 
 
 class Tenants:
-    """Run the verbs of a database, and ask its directory if there was nothing to read or to change."""
+    """Run the verbs of a database, and ask its directory if there was nothing to read or to change.
 
-    def __init__(self, database: Database, directory: Directory) -> None:
+    Args:
+        has_platform: whether the verbs are about jobs, which the platform has, too.
+    """
+
+    def __init__(self, database: Database, directory: Directory, *, has_platform: bool = False) -> None:
         self._database = database
         self._directory = directory
+        self._has_platform = has_platform
 
     @property
     def is_of_host(self) -> bool:
@@ -55,8 +61,7 @@ class Tenants:
         """
         if isinstance(of, Everyone):
             return self._database.read(work, of=EVERYONE)
-        require_organization(of)
-        storable(organization=of)
+        self.check(of)
         try:
             found = self._database.read(work, of=of)
         except _NOTHING_THERE:
@@ -78,6 +83,8 @@ class Tenants:
         Raises:
             OrganizationNotFound: nothing was found, and the directory has no such organization.
         """
+        if organization is not None:
+            self.check(organization)
         try:
             done = self._database.write(work, of=EVERYONE if organization is None else Administered(organization))
         except _NOTHING_THERE:
@@ -112,6 +119,8 @@ class Tenants:
             StorageUnavailable: the host's directory does not answer.
         """
         actor = Actor(user, right, organization)
+        if organization is not None:
+            self.check(organization)
         if organization is None or is_trusted():
             return actor
         return replace(actor, membership=self.membership(organization, user))
@@ -123,10 +132,26 @@ class Tenants:
         """
         if user is None:
             return lambda _: None
+        if isinstance(organization, Platform):
+            return lambda connection: memberships(connection, [(organization, user)]).get((organization, user))
         if not self.is_of_host:
             return lambda connection: locked_membership(connection, organization, user)
         membership = self._directory.members([(organization, user)]).get((organization, user))
         return lambda _: membership
+
+    def check(self, organization: str) -> None:
+        """Refuse an id that no organization can have, and the platform if these verbs are not for it.
+
+        Raises:
+            InvalidParameters
+        """
+        require_organization(organization)
+        storable(organization=organization)
+        if isinstance(organization, Platform) and not self._has_platform:
+            raise InvalidParameters(
+                "The platform is no organization: it has jobs and schedules, but no members, tokens, keys or settings. "
+                "Operators look after its jobs; make an operator with fl.users."
+            )
 
     def require(self, organization: str, *, deleted_too: bool = True) -> None:
         """Refuse an unknown organization.
@@ -139,8 +164,9 @@ class Tenants:
         Raises:
             OrganizationNotFound
         """
-        require_organization(organization)
-        storable(organization=organization)
+        self.check(organization)
+        if isinstance(organization, Platform):
+            return
         if not self.is_of_host:
             found = self._database.look(lambda c: organizations.find(c, [organization]), of=organization)
             if not found or (found[0].status == OrganizationStatus.DELETED and not deleted_too):
@@ -177,6 +203,11 @@ def unknown(organization: str, *, is_stored: bool = True, was_deleted: bool = Fa
 
 def no_member(user: str, organization: str, *, is_stored: bool = True) -> PermissionDenied:
     """Return the error for a user who is no member of the organization. `is_stored` is as in `unknown`."""
+    if isinstance(organization, Platform):
+        return PermissionDenied(
+            f"{user or repr(user)} is no operator, and the platform's jobs are theirs alone; let an operator do it, or "
+            "trusted code, which passes no user."
+        )
     stranger = f"{user or repr(user)} is not a member of organization {organization}"
     if not is_stored:
         return PermissionDenied(f"{stranger}; the application's own directory says so.")

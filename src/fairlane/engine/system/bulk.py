@@ -27,8 +27,7 @@ from fairlane.store.statements.job_list import WantedJobs
 from fairlane.store.statements.transition import SYSTEM
 from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
-from fairlane.tenancy.authority import is_operator
-from fairlane.tenancy.directory import Directory
+from fairlane.tenancy.directory import Directory, is_operator
 from fairlane.tenancy.tenants import Tenants, no_member
 
 _AT_ONCE: Final = 2.0  # seconds that the call that begins an action works at it
@@ -47,7 +46,7 @@ class Bulk:
         self._database = database
         self._resolved = resolved
         self._steps = steps
-        self._tenants = Tenants(database, directory)
+        self._tenants = Tenants(database, directory, has_platform=True)
 
     def start(
         self,

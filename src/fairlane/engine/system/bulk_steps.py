@@ -46,7 +46,7 @@ class BulkSteps:
     def __init__(self, database: Database, work: BulkWork, directory: Directory, accounts: Database) -> None:
         self._database = database
         self._work = work
-        self._tenants = Tenants(database, directory)
+        self._tenants = Tenants(database, directory, has_platform=True)
         self._accounts = accounts
 
     def go_on(self, organization: str, action: UUID) -> int:

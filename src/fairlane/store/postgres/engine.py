@@ -292,7 +292,7 @@ def lock_timeout(connection: Connection, seconds: float, of: Collection[str] = (
     lent, previous = answer[: -len(_NAMES)], answer[-len(_NAMES) :]
     _, organizations, role, path, *_ = previous
     if of:
-        organizations, role = named(of), role_for(len(of), *lent) or role
+        organizations, role = named(of), role_for(of, *lent) or role
     # pg_temp last: otherwise a temporary table left in a pooled session could hide one of Fairlane's tables.
     path = f"{path}, pg_temp" if path else path
     _set(connection, f"{max(1, round(seconds * 1000))}ms", organizations, role, path, *_OURS.values())

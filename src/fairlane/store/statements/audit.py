@@ -10,10 +10,11 @@ from sqlalchemy import Connection, select, tuple_
 from uuid_utils.compat import uuid7
 
 from fairlane.domain.origin import origin
+from fairlane.domain.texts import PLATFORM
 from fairlane.store.sql import insert_many
 from fairlane.store.tables import AnyRow, audit
 
-PLATFORM: Final = ""  # in place of an organization, for entries that concern all
+ALL: Final = ""  # in place of an organization, for entries that concern all
 
 
 def record(
@@ -30,7 +31,7 @@ def record(
     """Write an entry about a change.
 
     Args:
-        organization: of the entry; None = it concerns all organizations.
+        organization: of the entry; None = it concerns all organizations. The platform's are among these.
         action: for example "members.add".
         subject: the id or name of the changed thing.
         before, after: the changed values, without secrets and payloads.
@@ -49,7 +50,7 @@ def record_all(
     """Write entries about the same action on several subjects, each with its values before and after."""
     rows = [
         {
-            "organization_id": organization or PLATFORM,
+            "organization_id": ALL if organization in {None, PLATFORM} else organization,
             "id": uuid7(),
             "at": now,
             "actor": actor,
@@ -72,14 +73,14 @@ def page(
     Args:
         subject: only entries about this subject.
     """
-    statement = select(audit).where(audit.c.organization_id == (organization or PLATFORM))
+    statement = select(audit).where(audit.c.organization_id == (organization or ALL))
     if subject is not None:
         # Only people's actions write to the audit, so a second index costs little. Without it a search would read all
         # entries.
         statement = statement.where(audit.c.subject == subject)
     if before is not None:
         last = audit.alias("last")
-        moment = select(last.c.at).where(last.c.organization_id == (organization or PLATFORM), last.c.id == before)
+        moment = select(last.c.at).where(last.c.organization_id == (organization or ALL), last.c.id == before)
         statement = statement.where(tuple_(audit.c.at, audit.c.id) < tuple_(moment.scalar_subquery(), before))
     return connection.execute(statement.order_by(audit.c.at.desc(), audit.c.id.desc()).limit(limit)).all()
 
