@@ -10,6 +10,9 @@ export interface Entry {
   key?: string;
 }
 
+/** The organization of jobs that belong to none. */
+export const PLATFORM = ",platform";
+
 export const ORGANIZATION_MENU: readonly Entry[] = [
   { label: "Overview", to: "/o/$organization", key: "o" },
   { label: "Jobs", to: "/o/$organization/jobs", key: "j" },
@@ -28,6 +31,7 @@ export const OPERATOR_MENU: readonly Entry[] = [
   { label: "Organizations", to: "/operator", key: "o" },
   { label: "Fairness", to: "/operator/fairness", key: "f" },
   { label: "Dead letters", to: "/operator/dead-letters", key: "d" },
+  { label: "Platform jobs", to: `/o/${PLATFORM}/jobs`, key: "p" },
   { label: "Workers", to: "/operator/workers", key: "w" },
   { label: "Queues", to: "/operator/queues", key: "q" },
   { label: "Job types", to: "/operator/job-types", key: "t" },
