@@ -62,7 +62,8 @@ NAMES: Final = {
     "fl.workers",
     "jobs": "Job JobStatus Result Artifact LogEntry LogLine JobChange Explanation Reason ReasonCode DeadLetter "
     "DeadLetterGroup Resolution Refusal RetriedGroup BulkAction BulkState BulkVerb Mine Page",
-    "handlers": "JobContext ctx.log ctx.parents Track Interrupted current_job CurrentJob RecordingContext ManualClock",
+    "handlers": "JobContext ctx.log ctx.parents Track Interrupted current_job CurrentJob ErrorReport "
+    "RecordingContext ManualClock",
     "views": "Organization OrganizationStatus JobTypeView JobTypeLimit Limit Breaker Trial Try PauseView Schedule "
     "Timetable Missed Metrics SlowJob Spread WorkerView Drained Unready",
     "users": "fl.users fl.tokens fl.keys fl.audit User Token Credential CredentialKind Principal Right Role Member "

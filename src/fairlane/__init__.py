@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from fairlane.domain.metrics import SlowJob as SlowJob
     from fairlane.domain.metrics import Spread as Spread
     from fairlane.domain.metrics import WorkerView as WorkerView
+    from fairlane.domain.outcomes import ErrorReport as ErrorReport
     from fairlane.domain.outcomes import Try as Try
     from fairlane.domain.permissions import Credential as Credential
     from fairlane.domain.permissions import CredentialKind as CredentialKind
@@ -185,7 +186,7 @@ _NAMES: Final = {
     "domain.jobs": "Artifact DeadLetter DeadLetterGroup Job JobChange LogEntry LogLine Page Result RetriedGroup",
     "domain.limits": "Limit",
     "domain.metrics": "Metrics PauseView SlowJob Spread WorkerView",
-    "domain.outcomes": "Try",
+    "domain.outcomes": "ErrorReport Try",
     "domain.permissions": "Credential CredentialKind Principal Right",
     "domain.reasons": "Reason ReasonCode",
     "domain.schedules": "Missed Schedule Timetable",

@@ -29,8 +29,10 @@ from pathlib import Path
 from typing import Any, Final, Generic, Literal, NamedTuple, NoReturn, TypeVar, get_args
 from uuid import UUID
 
+from fairlane.domain.classify import classify
 from fairlane.domain.errors import PermanentError
 from fairlane.domain.numbers import number_of
+from fairlane.domain.outcomes import ErrorReport
 from fairlane.domain.secrets import bare, secret_values
 from fairlane.domain.statuses import JobStatus
 from fairlane.domain.texts import organization_of
@@ -308,6 +310,14 @@ class JobContext:
         self._blocking = blocking
         self._unsettled: dict[Future[Any], None] = {}
         self._unread: list[Callable[[], Awaitable[None]]] = []  # each reads an async iterator, and stores its bytes
+
+    def redacted(self, error: BaseException) -> ErrorReport:
+        """Return an error as it would be stored with the job: without secrets, for a service that collects errors.
+
+        If the organization has an encryption key, the message and the traceback are empty.
+        """
+        report = classify(error, secrets=self._secrets)
+        return replace(report, message="", traceback="") if self._inputs.is_sealed else report
 
     @property
     def log(self) -> JobLog:

@@ -101,7 +101,8 @@ class ParentInput:
 class AttemptInputs(NamedTuple):
     """The inputs of an attempt, as plain data.
 
-    `timeout` in seconds; `checkpoint`, `parameters` and `headers` are JSON text.
+    `timeout` in seconds; `checkpoint`, `parameters` and `headers` are JSON text; `is_sealed`: the organization has an
+    encryption key.
     """
 
     organization: str
@@ -116,6 +117,7 @@ class AttemptInputs(NamedTuple):
     checkpoint: str | None = None
     parents: tuple[ParentInput, ...] = ()
     headers: str | None = None
+    is_sealed: bool = False
 
     def __repr__(self) -> str:
         return f"<attempt {self.attempt} of {self.job_id}>"  # no log and no traceback holds a job's data

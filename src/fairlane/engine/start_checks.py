@@ -151,6 +151,8 @@ class StartChecks:
             # A person changed them by hand. Such a job must not keep the others of its round from beginning.
             decision = decision or _undecodable(one.job_type, Unreadable("its labels are no JSON.", BROKEN))
             inputs = _inputs(one._replace(labels=_NO_LABELS))
+        if ring is not None:
+            inputs = inputs._replace(is_sealed=True)
         has_more = one.attempt > 1 or one.has_parents
         read = partial(self._read, inputs, has_parents=one.has_parents) if has_more else None
         return Checked(one, inputs, decision, read)
