@@ -400,13 +400,13 @@ def test_the_handlers_of_the_recipe_for_django_may_be_imported_by_django_or_firs
 
 
 def recipes_of(page: Path) -> str:
-    """Return the page's Python as one program; each line keeps its number, so that a traceback leads to the page."""
-    followed = [
-        block for name, section in FOLLOWED_RECIPES if ROOT / name == page for block in blocks_of(page, section)
-    ]
+    """Return the page's Python as one program, except files of their own, which have a title.
+
+    Each line keeps its number, so that a traceback leads to the page.
+    """
     lines = [""] * len(page.read_text(encoding="utf-8").splitlines())
     for block in blocks_of(page):
-        if block.language == "python" and block not in followed:
+        if block.language == "python" and not block.title:
             lines[block.line - 1 : block.line - 1 + block.text.count("\n")] = block.text.splitlines()
     return "\n".join(lines)
 
