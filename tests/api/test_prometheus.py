@@ -50,6 +50,28 @@ def test_it_says_what_the_numbers_for_operators_say(api: Api):
         assert found[f"fairlane_{name}_seconds"].keys() == {("average",), ("p95",)}
 
 
+def test_it_tells_a_scaler_what_each_queue_needs(api: Api):
+    api.fl.submit("report", organization="acme", priority="low")
+    api.fl.submit("report", organization="other", priority="high")
+    api.fl.submit("report", organization="acme", queue="later", delay=3600)
+    found, queues = numbers(api), {one.queue: one for one in api.fl.reads.queues()}
+    assert found["fairlane_ready_jobs_by_queue"] == {("default",): 2, ("later",): 0}
+    assert found["fairlane_stranded_jobs_by_queue"] == {("default",): 2, ("later",): 1}
+    assert found["fairlane_oldest_ready_job_seconds_by_queue"].keys() == {("default",), ("later",)}
+    oldest = queues["default"].oldest_seconds
+    assert oldest is not None
+    assert 0 < found["fairlane_oldest_ready_job_seconds_by_queue"][("default",)] <= oldest
+    assert queues["later"].oldest_seconds is None
+
+
+def test_it_counts_open_circuit_breakers(api: Api):
+    assert numbers(api)["fairlane_open_breakers"] == {}
+    for _ in range(10):
+        api.fl.submit("failing", organization="acme")
+    api.run()
+    assert numbers(api)["fairlane_open_breakers"] == {("failing",): 1}
+
+
 def test_it_says_whether_maintenance_mode_is_on(api: Api):
     assert numbers(api)["fairlane_maintenance"] == {(): 0}
     api.fl.maintenance.on()

@@ -13,6 +13,7 @@ def test_queues(run: Run, fl: Fairlane) -> None:
     assert run("queues", "pause", "default", "--reason", "full").stdout == "Queue default is paused.\n"
     (queue,) = run("queues", "list", "--json").json
     assert (queue["queue"], queue["ready"], queue["paused"]) == ("default", 1, True)
+    assert queue["oldest_seconds"] > 0
     assert run("queues", "list").stdout.splitlines()[1].split() == ["default", "0", "0", "1", "0", "0", "0", "yes"]
     assert run("queues", "resume", "default").stdout == "Queue default goes on.\n"
     assert run("queues", "resume", "default").stdout == "Queue default was not paused.\n"

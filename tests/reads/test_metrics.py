@@ -202,6 +202,40 @@ def test_r15_queues_with_their_live_jobs(world: World, reads: Reads) -> None:
     assert queues == [("bulk", 0, 0, 0, 1), ("default", 1, 1, 1, 0)]
 
 
+def test_r15_the_oldest_ready_job_of_a_queue_has_any_priority_and_is_of_the_reader_s_organization(
+    world: World, reads: Reads
+) -> None:
+    world.submit("rival", priority=Priority.LOW)
+    world.pass_time(30)
+    world.submit(priority=Priority.NORMAL)
+    world.pass_time(30)
+    world.submit(priority=Priority.CRITICAL)
+    world.submit(queue="bulk", delay=60.0)
+    world.pass_time(10)
+
+    def oldest(organization: str | None) -> dict[str, float | None]:
+        return {one.queue: one.oldest_seconds for one in reads.queues(organization)}
+
+    assert oldest(None) == {"bulk": None, "default": 70}
+    assert oldest("acme") == {"bulk": None, "default": 40}
+    assert oldest("rival") == {"default": 70}
+    assert reads.ages() == {"default": 70}
+    assert {one.queue: one.oldest_seconds for one in reads.overview().queues} == oldest(None)
+
+
+def test_r15_a_retry_that_is_ready_is_as_old_in_its_queue_as_its_retry_time(world: World, reads: Reads) -> None:
+    world.submit()
+    world.fail(world.claim(world.start_worker()))
+    world.pass_time(3600)
+    world.stage_retries()
+
+    (queue,) = reads.queues()
+
+    assert queue.oldest_seconds == reads.metrics("acme").oldest_queued_seconds
+    assert queue.oldest_seconds is not None
+    assert 0 < queue.oldest_seconds < 3600
+
+
 def test_a_queue_that_empties_while_a_page_is_read_does_not_end_the_pages(
     world: World, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -293,6 +293,7 @@ CASES = {
         lambda connection: running_limits.started(connection, LATER, dict.fromkeys(MANY_SUBJECTS, 60.0)),
         ("starts_at",),
     ),
+    "oldest ready jobs": Case(lambda connection: lanes.oldest_in_line(connection, LANES), ("live_ready",)),
     # Every live job is counted.
     "live jobs by lane": Case(metrics.live_by_lane, (), (), read_whole="fairlane_live"),
     "scheduled jobs": Case(lambda connection: stage.ready_scheduled(connection, BEFORE), ("live_scheduled",)),

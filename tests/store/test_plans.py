@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection
 
-from fairlane.domain.statuses import JobStatus, Resolution
+from fairlane.domain.statuses import JobStatus, Priority, Resolution
 from fairlane.store.statements import cleanup, feed, lanes, revival
 from fairlane.store.statements.feed import Audience
 from fairlane.store.tables import execution_log
@@ -198,6 +198,17 @@ def test_lanes_are_found_in_the_index_alone(filled: Database, queues: tuple[str,
         assert " Sort " not in plan
         if queues is not None:
             assert re.search(r"Index Cond: \(\(queue = .*queue.*\) AND \(ROW\(organization_id, job_type", plan)
+
+
+@pytest.mark.slow
+def test_the_oldest_of_a_lane_are_read_from_where_they_are_in_each_priority(filled: Database) -> None:
+    """Prometheus asks for them with each scrape, and a lane may have a million."""
+    for (plan,) in both_ways(filled, CASES["oldest ready jobs"].work):
+        ends = re.findall(r"Limit .*\n\s+->  Index Scan using fairlane_live_ready .*\n\s+Index Cond: (.*)", plan)
+
+        assert len(ends) == len(Priority)
+        assert [one for one in ends if "priority = " not in one] == []
+        assert "Sort" not in plan, "LIMIT has to end the read of a lane; a sort would read all of it"
 
 
 @pytest.mark.slow

@@ -14,9 +14,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fairlane.app import Fairlane
-from fairlane.domain.metrics import OTHERS, Metrics, Spread, WorkerView
+from fairlane.domain.breaker import Breaker
+from fairlane.domain.metrics import OTHERS, Metrics, Spread, Stranded, WorkerView
 from fairlane.domain.statuses import LIVE
-from fairlane.reads.metrics import LiveJobs
+from fairlane.reads.metrics import LiveJobs, stranded
 from fairlane.realtime.hub import Hub
 
 V = TypeVar("V")
@@ -34,12 +35,14 @@ def exposition(fl: Fairlane, hub: Hub) -> bytes:
         hub: the hub of the node that answers.
     """
     registry, reads = CollectorRegistry(), fl.reads
-    metrics = reads.metrics(minutes=_MINUTES)
+    metrics, live, workers = reads.metrics(minutes=_MINUTES), reads.live_jobs(), reads.workers()
     numbers = (
         *_counts(metrics),
         *_recent(metrics),
-        *_live(reads.live_jobs()),
-        *_workers(reads.workers()),
+        *_live(live),
+        *_queues(live, reads.ages(), stranded(live, workers)),
+        *_workers(workers),
+        _breakers(fl.job_types.breakers()),
         _maintenance(is_on=fl.maintenance.get() is not None),
         *_watching(hub),
     )
@@ -117,6 +120,36 @@ def _live(live: LiveJobs) -> Iterator[Metric]:
             for name, size in _bounded(counts, named).items():
                 family.add_metric([name, status], size)
         yield family
+
+
+def _queues(live: LiveJobs, ages: Mapping[str, float], alone: Iterable[Stranded]) -> Iterator[Metric]:
+    """Tell what a scaler asks of each queue that has live jobs."""
+    sizes, ready, without = Counter[str](), Counter[str](), Counter[str]()
+    for jobs in live.by_status.values():
+        for lane, size in jobs.items():
+            sizes[lane.queue] += size
+    for lane, size in live.ready.items():
+        ready[lane.queue] += size
+    for one in alone:
+        without[one.queue] += one.waiting
+    named, oldest = _largest([sizes]), dict[str, float]()
+    for queue, age in ages.items():
+        name = queue if queue in named else OTHERS
+        oldest[name] = max(age, oldest.get(name, 0.0))
+    all_of = dict.fromkeys(_bounded(sizes, named), 0)  # a queue without them has 0, so that no series comes and goes
+    for what, text, found in (
+        ("ready_jobs", "Jobs that are due", _bounded(ready, named)),
+        ("oldest_ready_job_seconds", "How long the oldest of these could have started", oldest),
+        ("stranded_jobs", "Waiting jobs that no live worker could claim", _bounded(without, named)),
+    ):
+        of_which = f"{text}, of the {LARGEST} largest queues and of the others together."
+        yield _by(f"fairlane_{what}_by_queue", of_which, "queue", {**all_of, **found})
+
+
+def _breakers(breakers: Iterable[Breaker]) -> Metric:
+    found = Counter(one.job_type for one in breakers)
+    text = "Circuit breakers that hold back a job type in an organization."
+    return _by("fairlane_open_breakers", text, "job_type", _bounded(found, _largest([found])))
 
 
 def _largest(sizes: Iterable[Counter[str]]) -> set[str]:

@@ -260,7 +260,8 @@ class QueueView:
 
     `ready` jobs may be claimed. `limited` jobs wait since a limit is reached: an organization's, or a job type's on
     running jobs or starts. `retrying` jobs wait for their retry time. `holds` are the reasons that keep some of these
-    jobs from starting, and `held` is the number of `ready` jobs among them.
+    jobs from starting, and `held` is the number of `ready` jobs among them. `oldest_seconds`: how long the oldest job
+    that is due could have started, whatever holds it back; None if there is none.
     """
 
     queue: str
@@ -273,6 +274,7 @@ class QueueView:
     pause: PauseView | None = None
     holds: tuple[QueueHold, ...] = ()
     held: int = 0
+    oldest_seconds: float | None = None
 
     @property
     def live(self) -> int:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -145,16 +145,16 @@ def running_jobs(
     )
 
 
-def stranded_jobs(connection: Connection, clock: Clock) -> tuple[Stranded, ...]:
+def stranded(live: "LiveJobs", alive: Iterable[WorkerView]) -> tuple[Stranded, ...]:
     """Count waiting jobs without a worker for them, by queue and type. A worker that is stopping does not count."""
-    alive = [one for one in workers_of(connection, clock) if not one.stopping]
+    going_on = [one for one in alive if not one.stopping]
     waiting: Counter[tuple[str, str]] = Counter()
-    for row in statements.live_by_lane(connection):
-        if row.status in WAITING:
-            waiting[row.queue, row.job_type] += row.size
+    for status in WAITING:
+        for lane, size in live.by_status[status].items():
+            waiting[lane.queue, lane.job_type] += size
     found = []
     for (queue, job_type), size in sorted(waiting.items()):
-        serving = [one for one in alive if one.queues is None or queue in one.queues]
+        serving = [one for one in going_on if one.queues is None or queue in one.queues]
         if not any(job_type in one.job_types for one in serving):
             found.append(Stranded(queue, job_type, size, queue_is_served=bool(serving)))
     return tuple(found)
@@ -230,8 +230,25 @@ def held(
     return Held(beyond_limits(startable, {one: limit.room(*uses[one]) for one, limit in limits.items()}), paused)
 
 
-def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode]) -> tuple[QueueView, ...]:
-    """Return queues with live jobs, and paused queues, by name. `holds`: what holds back all jobs of a lane."""
+def ages(connection: Connection, clock: Clock, ready: Iterable[Lane]) -> dict[str, float]:
+    """Return by queue how long the oldest ready job in these lanes could have started, in seconds."""
+    found: dict[str, float] = {}
+    now = clock.now(connection)
+    for lane, since in lanes.oldest_in_line(connection, ready).items():
+        # If the clock was set back, no wait is negative.
+        found[lane.queue] = max(found.get(lane.queue, 0.0), (now - since).total_seconds())
+    return found
+
+
+def queue_views(
+    live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode], ages: Mapping[str, float]
+) -> tuple[QueueView, ...]:
+    """Return queues with live jobs, and paused queues, by name.
+
+    Args:
+        holds: what holds back all jobs of a lane.
+        ages: of their oldest ready jobs.
+    """
     kept = _holds_by_queue(live, holds)
     # A job that also waits for a limit is counted as limited.
     kept_ready = _by_queue({lane: live.ready[lane] - held.limited.get(lane, 0) for lane in holds})
@@ -251,6 +268,7 @@ def queue_views(live: LiveJobs, held: Held, holds: Mapping[Lane, ReasonCode]) ->
             pause=held.paused.get(("queue", name)),
             holds=kept.get(name, ()),
             held=kept_ready[name],
+            oldest_seconds=ages.get(name),
         )
         for name in sorted(
             {*queued, *running, *pending, *(name for subject, name in held.paused if subject == "queue")}

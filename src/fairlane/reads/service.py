@@ -286,6 +286,13 @@ class Reads:
         """Count live jobs of all organizations by lane. For operators."""
         return self._database.read(numbers.live_jobs, of=EVERYONE)
 
+    def ages(self) -> Mapping[str, float]:
+        """Return by queue how long its oldest ready job could have started, in seconds. For operators.
+
+        The cost depends on the number of lanes, not on that of jobs.
+        """
+        return self._database.read(lambda c: numbers.ages(c, self._database.clock, lanes.active_lanes(c)), of=EVERYONE)
+
     def workers(self, *, lost: bool = False) -> tuple[WorkerView, ...]:
         """Return live workers by name; also `lost` workers, until their jobs were rescued. For operators."""
         return self._database.read(lambda c: numbers.workers_of(c, self._database.clock, lost=lost), of=EVERYONE)
@@ -336,7 +343,9 @@ class Reads:
             max_running = organizations.running_limits(connection) if theirs is None else theirs
             running = live.running() if organization is None and names is None else lanes.running(connection)
             held = numbers.held(connection, clock, live, running, max_running)
-            return numbers.queue_views(live, held, holds_on(connection, clock, live.lanes(), held.paused, organization))
+            ages = numbers.ages(connection, clock, live.ready)
+            holds = holds_on(connection, clock, live.lanes(), held.paused, organization)
+            return numbers.queue_views(live, held, holds, ages)
 
         # A limit on a job type counts the running jobs of all organizations.
         views = self._database.read(read, of=EVERYONE)
@@ -355,7 +364,12 @@ class Reads:
             clock, live = self._database.clock, numbers.live_jobs(connection)
             held = numbers.held(connection, clock, live, live.running(), max_running)
             return Overview(
-                queues=numbers.queue_views(live, held, holds_on(connection, clock, live.lanes(), held.paused, None)),
+                queues=numbers.queue_views(
+                    live,
+                    held,
+                    holds_on(connection, clock, live.lanes(), held.paused, None),
+                    numbers.ages(connection, clock, live.ready),
+                ),
                 organizations=numbers.organization_views(connection, clock, live, held),
                 jobs=numbers.running_jobs(connection, None, limit, self._keyring.shown(connection)),
                 workers=numbers.workers_of(connection, clock),
@@ -374,7 +388,7 @@ class Reads:
     def stranded(self) -> tuple[Stranded, ...]:
         """Count queued and pending jobs without a live worker for them, by queue and type. For operators."""
         return self._database.read(
-            lambda connection: numbers.stranded_jobs(connection, self._database.clock), of=EVERYONE
+            lambda c: numbers.stranded(numbers.live_jobs(c), numbers.workers_of(c, self._database.clock)), of=EVERYONE
         )
 
     def _host_limits(self, ids: Collection[str]) -> Mapping[str, int | None] | None:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Integer, String, TextualSelect, Uuid, bindpar
 from fairlane.domain.breaker import Breaker, Pair
 from fairlane.domain.fairness import Lane
 from fairlane.domain.limits import Subject
-from fairlane.domain.statuses import JobStatus
+from fairlane.domain.statuses import PRIORITY_RANK, JobStatus
 from fairlane.domain.timing import DAY
 from fairlane.store.clock import Clock
 from fairlane.store.engine import DatabaseEngine, Question, Rows, engine_of
@@ -111,6 +111,36 @@ def _in_line(engine: DatabaseEngine) -> TextualSelect:
     made = text(_LANES.format(ready=engine.ready, given=given("queue", "organization", "job_type")))
     since = column("since", live.c.run_at.type)
     return made.columns(column("queue"), column("organization"), column("job_type"), column("size", Integer), since)
+
+
+# A lane's ready jobs lie by priority, and those of a priority by `run_at`: one probe of the index for each priority.
+_FIRSTS: Final = " UNION ALL ".join(
+    f"""SELECT (SELECT coalesce(next_retry_at, run_at) FROM fairlane_live
+    WHERE {{ready}} AND {_MINE} AND priority = {rank} ORDER BY run_at, id LIMIT 1) AS due"""  # noqa: S608 - constants
+    for rank in sorted(PRIORITY_RANK.values())
+)
+_OLDEST: Final = f"""
+SELECT given.queue, given.organization, given.job_type, (SELECT min(due) FROM ({_FIRSTS}) AS firsts) AS since
+FROM {{given}}
+"""  # noqa: S608 - a constant
+
+
+def oldest_in_line(connection: Connection, lanes: Iterable[Lane]) -> dict[Lane, datetime]:
+    """Return since when the oldest ready job of each of these lanes could have started, by the ready index.
+
+    Of a priority that is the first job by `run_at`: if it is a retry, an older one that never ran may stand behind it.
+    """
+    rows = [[one.queue, one.organization, one.job_type] for one in lanes]
+    found = connection.execute(_oldest(engine_of(connection)), {"given": as_given(rows)})
+    # A lane may have become empty meanwhile.
+    return {Lane(*lane): since for *lane, since in found if since is not None}
+
+
+@cache
+def _oldest(engine: DatabaseEngine) -> TextualSelect:
+    made = text(_OLDEST.format(ready=engine.ready, given=given("queue", "organization", "job_type")))
+    since = column("since", live.c.run_at.type)
+    return made.columns(column("queue"), column("organization"), column("job_type"), since)
 
 
 class Mark(NamedTuple):
