@@ -218,5 +218,6 @@ def test_the_page_has_each_metric_of_a_worker():
     with counting(1) as (_, port):
         text = httpx.get(f"http://{HOST}:{port}/metrics").text
     exported = [name for name in re.findall(r"^# TYPE (\S+)", text, re.MULTILINE) if name.startswith("fairlane_")]
-    page, _, _ = PAGE.read_text(encoding="utf-8").partition("## Probe workers")
+    _, _, page = PAGE.read_text(encoding="utf-8").partition("## Scrape the workers")
+    page, _, _ = page.partition("## Probe workers")
     assert sorted(re.findall(r"^\| `(fairlane_\w+)` \|", page, re.MULTILINE)) == sorted(exported)

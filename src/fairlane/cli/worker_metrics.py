@@ -31,8 +31,8 @@ ANSWER: Final = 1.0  # seconds for the event loop to answer; Kubernetes waits as
 _SILENCE: Final = 5.0  # seconds until a client that sends nothing is left
 _COUNTED: Final = 1000  # starts and ends of organizations without a name, until the busiest of them gets one
 _BUCKETS: Final = (0.01, 0.05, 0.25, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)  # seconds
-# The outcomes of attempts after which the job is neither tried again nor ended by what its handler did.
-_SNOOZED, _RELEASED, _REFUSED = "snoozed", "released", "refused"
+# The outcomes of attempts that are no status of a job.
+_SNOOZED, _RELEASED, _REFUSED = OTHER_OUTCOMES = ("snoozed", "released", "refused")
 _WHY: Final = {
     Unready.STARTING: "it has not claimed yet, or has left",
     Unready.STOPPING: "it stops and claims no more",
