@@ -235,7 +235,7 @@ class TestSocketsThatPoll:
         assert client.post(socket_io, content="\x1e".join(["3"] * 16)).status_code == 429
 
     def test_answers_that_are_not_fetched_end_one(self, api: Api, admitted: str, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr(realtime_sockets, "_MOST_UNFETCHED", 50)
+        monkeypatch.setattr(realtime_sockets, "_MOST_UNREAD", 50)
         client = api.client()
         asks = "\x1e".join([f'42{number}["unsubscribe",{{"room":"none"}}]' for number in range(16)])
         statuses = [client.post(admitted, content=asks).status_code for _ in range(5)]
