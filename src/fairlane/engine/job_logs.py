@@ -95,7 +95,8 @@ class Logs(NamedTuple):
             handler = logging.StreamHandler()
             handler.setFormatter(_formatter(self.form))
         handler.name = _NAME
-        handler.addFilter(JobLogFilter())
+        if self.form is LogFormat.JSON:  # lines of text name no fields
+            handler.addFilter(JobLogFilter())
         logging.basicConfig(level=self.level, handlers=[handler])
         logging.getLogger("fairlane").setLevel(self.level)
         # It logs each look at the schema's revision.
