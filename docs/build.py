@@ -15,6 +15,7 @@ from docs import asyncapi, reference_pages, state_machine
 ROOT: Final = Path(__file__).parents[1]
 NAMES: Final = {
     ROOT / "README.md": "index.md",
+    ROOT / "CHANGELOG.md": "changelog.md",
     ROOT / "CONTRIBUTING.md": "contributing.md",
     ROOT / "AGENTS.md": "agents.md",
     # Not security.md: that is what Fairlane defends against, and some file systems know no capital letters.

@@ -30,7 +30,10 @@ from tests.store.logins import bound_logins
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
-PAGES: Final = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "AGENTS.md", *sorted(DOCS.rglob("*.md"))]
+PAGES: Final = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "AGENTS.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
 WEB_RECIPES: Final = ("docs/how-to/fastapi.md", "docs/how-to/flask.md")
 # By files and commands of their own.
 FOLLOWED_RECIPES: Final = (

@@ -27,7 +27,7 @@ POLL_INTERVAL: Final = 0.5
 NEXT_TRY: Final = 1.0
 SAY_AGAIN: Final = 60.0  # between two log lines, or events, about the same trouble
 
-# The end of a worker. Its supervisor waits for `GRACE`, `STOP_GRACE` and `SUPERVISOR_WAITS`, as docs/how-to/deploy.md
+# The end of a worker. Its supervisor waits for `GRACE`, `STOP_GRACE` and `SUPERVISOR_WAITS`, as docs/how-to/workers.md
 # says, and then kills it. Other workers repeat the work that was not written.
 GRACE: Final = 30.0
 STOP_GRACE: Final = 5.0
