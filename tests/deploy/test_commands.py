@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -14,14 +15,15 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
+import yaml
 from sqlalchemy import make_url
 
 from fairlane import Fairlane
 from tests.acceptance.program import Program
-from tests.deploy.files import DEPLOY, PASSWORDS, Entry, entries
+from tests.deploy.files import DEPLOY, PASSWORDS, Entry, compose, entries
 from tests.engine.worker_kit import until
 from tests.engine.worker_outages import OwnServer, own_server
-from tests.scraping import HOST, free_ports, probe
+from tests.scraping import HOST, free_ports, probe, scrape
 
 pytestmark = pytest.mark.slow
 
@@ -146,11 +148,39 @@ def run_a_job(started: Started, logins: dict[str, str]) -> None:
             assert program.end() == 0, program.seen
 
 
-def test_the_image_s_health_check_tells_a_ready_worker_from_none() -> None:
-    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-    (code,) = re.findall(r'CMD \["python", "-c", "(.*)"\]', text)
-    done = subprocess.run(
-        [sys.executable, "-c", code.replace("9464", str(free_ports()))], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "Connection refused" in done.stderr
+def test_what_compose_watches_is_there(tmp_path: Path, logins: dict[str, str]) -> None:
+    """Health checks tell a running process from none, and Prometheus finds what it scrapes."""
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    (code,) = re.findall(r'CMD \["python", "-c", "(.*)"\]', (DEPLOY / "Dockerfile").read_text(encoding="utf-8"))
+    checks = {"9464": code, "8000": compose()["services"]["server"]["healthcheck"]["test"][-1]}
+    started = Started("compose", tmp_path, logins)
+
+    def is_healthy(port: str) -> bool:
+        given = checks[port].replace(port, str(started.ports[port]))
+        return subprocess.run([sys.executable, "-c", given], capture_output=True, check=False).returncode == 0
+
+    with started.run("migrate") as migrate:
+        assert migrate.end() == 0, migrate.seen
+    with Fairlane(logins["shop"]) as fl:
+        fl.users.create("prometheus", operator=True)
+        secret = fl.tokens.create(organization=None, as_user="prometheus", name="test", scopes=["metrics:read"])[1]
+    assert [port for port in checks if is_healthy(port)] == []
+    with started.run("worker"), started.run("serve"):
+        for port in checks:
+            until(partial(is_healthy, port))
+        server = f"http://{HOST}:{started.ports['8000']}{scraped[0]['metrics_path']}"
+        numbers = httpx.get(server, headers={"Authorization": f"Bearer {secret}"}, timeout=30)
+        assert (numbers.status_code, "fairlane_" in numbers.text) == (200, True)
+        assert "fairlane_slots" in scrape(started.ports["9464"])
+
+
+def test_prometheus_and_grafana_find_the_files_that_are_mounted() -> None:
+    services = compose()["services"]
+    mounted = dict(one.split(":")[:2] for name in ("prometheus", "grafana") for one in services[name]["volumes"])
+    (rules,) = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))["rule_files"]
+    assert Path(rules).parent == Path(mounted["./prometheus"])
+    assert list((DEPLOY / "prometheus").glob(Path(rules).name))
+    provided = DEPLOY / "grafana" / "provisioning" / "dashboards" / "fairlane.yml"
+    (provider,) = yaml.safe_load(provided.read_text(encoding="utf-8"))["providers"]
+    assert provider["options"]["path"] == mounted["./grafana"]
+    assert list((DEPLOY / "grafana").glob("*.json"))
