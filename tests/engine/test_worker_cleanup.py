@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import Connection, func, insert, select
+from sqlalchemy.exc import DBAPIError
 
-from fairlane import Job, JobContext, JobNotFound, PermanentError, Snooze
+from fairlane import Job, JobContext, JobNotFound, PermanentError, Snooze, StorageUnavailable
 from fairlane.engine import cleanup as module
 from fairlane.engine.cleanup import Cleanup
 from fairlane.store.statements import cleanup as statements
+from fairlane.store.statements import doomed_files
 from fairlane.store.statements.cleanup import _OF_JOB
-from fairlane.store.tables import execution_log
+from fairlane.store.tables import alerts, execution_log, idempotency_keys, submissions
 from fairlane.testing import ManualClock
 from tests.engine.worker_kit import Engine, engine
 
@@ -282,3 +284,81 @@ def test_a_worker_cleans_up(fl: Engine, clock: ManualClock) -> None:
     clock.advance(2 * DAY)
     fl.drain()
     assert not exists(fl, job)
+
+
+def plant(fl: Engine, number: int) -> None:
+    """Insert rows of now: idempotency keys, alerts and submissions, one alert more."""
+    now = fl.database.look(fl.database.clock.now)
+    answered = {"request_hash": "x", "job_ids": "[]", "created_at": now}
+    told = {"kind": "dead_letters", "size": 51, "bound": 50, "at": now}
+    submitted = {"job_type": "break", "submitted_by": "ana", "at": now}
+    rows = [
+        (idempotency_keys, [{"user_id": "ana", "key": f"{now} {n}", **answered} for n in range(number)]),
+        (alerts, [told] * (number + 1)),
+        (submissions, [submitted] * number),
+    ]
+    with fl.database.engine.begin() as connection:
+        for table, some in rows:
+            connection.execute(insert(table), [{"organization_id": "acme", **row} for row in some])
+
+
+def planted(fl: Engine) -> list[int]:
+    with fl.database.engine.begin() as connection:
+        tables = (idempotency_keys, alerts, submissions)
+        return [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in tables]
+
+
+def test_old_rows_go_by_batches_and_the_next_round_follows_at_once(
+    fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One DELETE of all old keys of an organization kept the files of all organizations from being deleted."""
+    monkeypatch.setattr(module, "_OLD", 3)
+    plant(fl, 7)
+    clock.advance(DAY + 1)
+    plant(fl, 1)
+    cleanup = Cleanup(fl.database, fl.artifacts, 30 * DAY)
+    found = [(cleanup.run_once() > 0, planted(fl)) for _ in range(3)]
+    assert found == [(True, [5, 7, 5]), (True, [2, 4, 2]), (False, [1, 2, 1])]
+
+
+REFUSE = {
+    "sqlite": "CREATE TRIGGER refuse BEFORE DELETE ON {table} BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    "postgresql": """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+CREATE TRIGGER refuse BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()
+""",
+}
+
+
+@pytest.mark.parametrize("table", ["fairlane_doomed_files", "fairlane_idempotency_keys", "fairlane_submissions"])
+def test_a_part_that_fails_holds_up_no_other(fl: Engine, clock: ManualClock, tmp_path: Path, table: str) -> None:
+    job = ended(fl, "keep a day")
+    plant(fl, 1)
+
+    def doom(connection: Connection) -> None:
+        doomed_files.doom(connection, fl.database.clock.now(connection), "acme", ["acme/old.txt"])
+
+    fl.artifacts.put("acme/old.txt", b"data")
+    fl.database.write(doom, of="acme")
+    clock.advance(2 * DAY)
+    with fl.database.engine.begin() as connection:
+        connection.exec_driver_sql(REFUSE[connection.dialect.name].format(table=table))
+    with pytest.raises(DBAPIError, match="refused"):
+        clean(fl)
+    assert not (tmp_path / "artifacts" / "acme" / "old.txt").exists()
+    assert not exists(fl, job)
+    assert planted(fl) == [table == "fairlane_idempotency_keys", 1, table == "fairlane_submissions"]
+
+
+def test_a_database_that_is_away_is_not_asked_by_each_part(fl: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[object]()
+
+    def away(*work: object, **_: object) -> None:
+        asked.append(work)
+        raise StorageUnavailable("The database is away.")
+
+    for verb in ("read", "look", "write"):
+        monkeypatch.setattr(fl.database, verb, away)
+    with pytest.raises(StorageUnavailable):
+        clean(fl)
+    assert len(asked) == 3

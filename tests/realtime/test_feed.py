@@ -487,7 +487,7 @@ def test_of_more_alerts_than_a_look_reads_the_others_are_left_to_the_next(
 def test_alerts_go_on_where_all_old_ones_were_forgotten(fl: Fairlane, feed: Feed):
     fl.emit(DeadLetterAlert("other", 51))
     assert read_alerts(feed) == ["other"]
-    fl.database.write(lambda c: statements.forget_alerts(c, NOW + timedelta(days=36_500)), of=EVERYONE)
+    fl.database.write(lambda c: statements.forget_alerts(c, NOW + timedelta(days=36_500), 10), of=EVERYONE)
     fl.emit(DeadLetterAlert("acme", 51))
     assert read_alerts(feed) == ["acme"]
 

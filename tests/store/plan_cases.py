@@ -37,6 +37,7 @@ from fairlane.store.statements import (
     doomed_files,
     feed,
     history,
+    idempotency,
     job_list,
     job_types,
     lanes,
@@ -320,6 +321,9 @@ CASES = {
     ),
     "submissions that are old": Case(
         lambda connection: limits.forget_submissions(connection, LATER, 100), ("submissions_at",), ("submissions",)
+    ),
+    "idempotency keys that are old": Case(
+        lambda connection: idempotency.forget(connection, LATER, 100), ("idempotency_keys_created",)
     ),
     "live jobs": Case(lambda connection: limits.live_jobs(connection, "big", up_to=1000), ("live_",), ()),
     "lock of a job": Case(

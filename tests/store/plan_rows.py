@@ -78,6 +78,11 @@ SELECT 'big', 'type' || n % 5, CASE WHEN n % 3 > 0 THEN 'user' || n % 3 ELSE '' 
   '2026-11-01Z'::timestamptz + n * interval '1 s'
 FROM generate_series(1, 20000) AS n
 """
+KEYS = """
+INSERT INTO fairlane_idempotency_keys (organization_id, user_id, key, request_hash, job_ids, created_at)
+SELECT 'big', 'user' || n % 3, 'key' || n, '', '[]', '2026-11-01Z'::timestamptz + n * interval '1 s'
+FROM generate_series(1, 20000) AS n
+"""
 STARTS = """
 INSERT INTO fairlane_starts (organization_id, job_type, at, number)
 SELECT CASE WHEN n % 2 = 0 THEN 'big' ELSE '' END, 'type' || n % 5, '2026-11-01Z'::timestamptz + n * interval '1 s', 5
@@ -174,6 +179,7 @@ FILLS = (
         FILES,
         QUOTAS,
         SUBMISSIONS,
+        KEYS,
         STARTS,
         LOG,
         LETTERS,

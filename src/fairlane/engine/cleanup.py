@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -40,7 +41,7 @@ _ENOUGH = 2_000  # jobs that a round deletes before its other work
 _PAGES = 10  # transactions a round
 _SHELVES = 1_000  # looked through for old jobs at a time
 _SWEEP = 5_000  # edges a round
-_COUNTS = 10_000  # submissions a round
+_OLD = 10_000  # submissions, idempotency keys or alerts in a transaction
 _MOST_KEPT = 100_000  # jobs that are remembered because they can't be deleted
 _TRIED_AGAIN = timedelta(hours=1)  # until a job is retried that was refused for another reason than a reference
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -50,17 +51,18 @@ _FILES = 200  # a round
 _MOST_REFUSALS = 5  # a round; else a storage that is away would be asked for each file
 _START = Pair("", "")
 _FIRST_QUOTA = ("", "")
+_MOST_ERRORS = 3  # a round; then the database is away, and each further part would wait for it
 
 
 class Cleanup:
-    """A service. Each batch commits on its own and locks only its own rows, so it holds up no worker.
+    """A service of some parts. If a part fails, the others run.
 
-    It goes round the shelves, and remembers its place, so that jobs that have to stay are passed once a turn.
+    Each batch commits on its own and locks only its own rows, so it holds up no worker. The clean-up goes round the
+    shelves, and remembers its place, so that jobs that have to stay are passed once a turn.
     """
 
     def __init__(self, database: Database, artifacts: ObjectStorage, retention: float) -> None:
         self._database = database
-        self._artifacts = artifacts
         self._retention = retention
         self._seen = _START
         # Shelves with due jobs, each with the moment before which its jobs go; the first shelf is at work.
@@ -71,22 +73,40 @@ class Cleanup:
         self._swept: EdgeKey | None = None
         self._quota = _FIRST_QUOTA  # the last quota that was looked at
         self._kept: dict[UUID, datetime] = {}  # jobs that can't be deleted, each with the moment of its retry
+        forgets: tuple[Callable[[Connection, datetime], int | None], ...] = (
+            breakers.forget,
+            partial(bulk_actions.forget, limit=_BULK_ACTIONS),
+            outcomes.forget,
+            partial(idempotency.forget, limit=_OLD),
+            partial(feed.forget_alerts, limit=_OLD),
+            partial(limits.forget_submissions, limit=_OLD),
+            self._forget_quotas,
+        )
+        self._parts: tuple[Callable[[], int], ...] = (
+            self._delete_some,
+            lambda: database.write(self._repair),
+            lambda: delete_files(database, artifacts),
+            *(partial(self._forget, one) for one in forgets),
+        )
 
     def run_once(self) -> int:
         """Delete some batches of jobs; repair orphans; delete a batch of files that no job has. Return how many.
 
-        A batch of old counts, and of quotas that nobody needs, goes with them.
+        A batch of old counts, keys and alerts, and of quotas that nobody needs, goes with them.
 
-        Raises the error of the database or the storage, after all that it did delete.
+        Raises the first error of the database or the storage, after all that it did delete.
         """
-        deleted, others = 0, 0
-        try:
-            deleted = self._delete_some()
-        finally:  # a job that can't be deleted must not hold up the rest
-            others = self._database.write(self._repair)
-            self._database.write(self._forget)
-            others += delete_files(self._database, self._artifacts)
-        return deleted + others
+        done, errors = 0, list[Exception]()
+        for part in self._parts:
+            try:
+                done += part()
+            except Exception as error:  # noqa: BLE001 - raised below; a part that fails must not hold up the others
+                errors.append(error)
+                if len(errors) == _MOST_ERRORS:
+                    break
+        if errors:
+            raise errors[0]
+        return done
 
     def _delete_some(self) -> int:
         """Delete until enough jobs were deleted, the turn is over, or enough jobs were looked at."""
@@ -165,14 +185,13 @@ class Cleanup:
         moments = [(shelf, oldest, now - retention(shelf)) for shelf, oldest in found]
         return tuple((shelf, moment) for shelf, oldest, moment in moments if oldest < moment)
 
-    def _forget(self, connection: Connection) -> None:
-        before = self._database.clock.now(connection) - timedelta(seconds=COUNTS_KEPT)
-        breakers.forget(connection, before)
-        bulk_actions.forget(connection, before, _BULK_ACTIONS)
-        outcomes.forget(connection, before)
-        idempotency.forget(connection, before)
-        feed.forget_alerts(connection, before)
-        limits.forget_submissions(connection, before, _COUNTS)
+    def _forget(self, forget: Callable[[Connection, datetime], int | None]) -> int:
+        """Delete old rows. Return their number if there may be more: then the next round follows at once."""
+        before = timedelta(seconds=COUNTS_KEPT)
+        deleted = self._database.write(lambda c: forget(c, self._database.clock.now(c) - before))
+        return deleted if deleted == _OLD else 0
+
+    def _forget_quotas(self, connection: Connection, before: datetime) -> None:
         self._quota = limits.forget_unused(connection, before, self._quota, _QUOTAS) or _FIRST_QUOTA
 
     def _retentions(self, connection: Connection) -> Callable[[Pair], timedelta]:

@@ -241,11 +241,12 @@ def alerts_after(connection: Connection, position: Position, most: int) -> Seque
     ).all()
 
 
-def forget_alerts(connection: Connection, before: datetime) -> int:
-    """Delete alerts from before this time, except the newest one; return their number.
+def forget_alerts(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete up to `limit` alerts from before this time, except the newest one; return their number.
 
     SQLite would reuse the newest one's number, and a reader with that position would miss the new alert.
     """
     newest = select(func.max(alerts.c.id)).scalar_subquery()
-    statement = alerts.delete().where(alerts.c.at < before, alerts.c.id < newest)
+    some = select(alerts.c.id).where(alerts.c.at < before, alerts.c.id < newest).order_by(alerts.c.id).limit(limit)
+    statement = alerts.delete().where(alerts.c.id.in_(some))
     return connection.execute(statement.execution_options(fairlane_across="clean-up")).rowcount

@@ -59,9 +59,13 @@ def renew(
     return connection.execute(update(idempotency_keys).where(mine).values(dict(values))).rowcount == 1
 
 
-def forget(connection: Connection, before: datetime) -> int:
-    """Delete keys from before this time, except locked ones; return their number."""
+def forget(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete up to `limit` of the oldest keys from before this time, except locked ones; return their number."""
     key = (idempotency_keys.c.organization_id, idempotency_keys.c.user_id, idempotency_keys.c.key)
-    free = select(*key).where(idempotency_keys.c.created_at < before).with_for_update(skip_locked=True)
-    statement = delete(idempotency_keys).where(tuple_(*key).in_(free.correlate(None)))
-    return connection.execute(statement.execution_options(fairlane_across="clean-up")).rowcount
+    free = select(*key).where(idempotency_keys.c.created_at < before).order_by(idempotency_keys.c.created_at)
+    # Read once: if PostgreSQL read it again after its own changes, it would delete more.
+    oldest = free.limit(limit).with_for_update(skip_locked=True).cte("oldest", nesting=True)
+    mine = tuple_(*key).in_(select(oldest.prefix_with("MATERIALIZED")).correlate(None))
+    return connection.execute(
+        delete(idempotency_keys).where(mine).execution_options(fairlane_across="clean-up")
+    ).rowcount

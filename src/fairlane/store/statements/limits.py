@@ -104,11 +104,11 @@ def note_submissions(connection: Connection, now: datetime, drafts: Sequence[Dra
         insert_many(connection, submissions, rows)
 
 
-def forget_submissions(connection: Connection, before: datetime, limit: int) -> None:
-    """Delete the oldest notes of submissions before this time, up to `limit`."""
+def forget_submissions(connection: Connection, before: datetime, limit: int) -> int:
+    """Delete the oldest notes of submissions before this time, up to `limit`; return their number."""
     oldest = select(submissions.c.id).where(submissions.c.at < before).order_by(submissions.c.at).limit(limit)
     statement = delete(submissions).where(submissions.c.id.in_(oldest)).execution_options(fairlane_across="clean-up")
-    connection.execute(statement)
+    return connection.execute(statement).rowcount
 
 
 def live_jobs(connection: Connection, organization: str, *, up_to: int) -> int:
