@@ -1,12 +1,12 @@
 """Share the free slots of a claim round among organizations, and the capacity under a limit among lanes.
 
-Pure: counts come in, quotas go out. Organizations share the time of slots, by weight. If all jobs take equally long,
-they share the number of starts, too.
+The functions are pure: they compute quotas from counts. Organizations share the time of slots, by weight. If all jobs
+take equally long, organizations share the number of starts, too.
 
-Each worker is fair by itself, so all workers are fair together, however many there are. The worker gives each
-organization the whole slots of its share. Several organizations may have a part of the same slot: the one that was
-served least on this worker, per weight, gets it. No slot is kept free for newcomers: they get the next freed slot that
-is no other organization's whole slot.
+Each worker is fair by itself, so any number of workers is fair together. The worker gives each organization the whole
+slots of its share. If several organizations have a part of the same slot, the slot goes to the organization that was
+served least on this worker, per weight. The worker keeps no slot free for newcomers. A newcomer gets the next freed
+slot that is not a whole slot of another organization.
 """
 
 from collections import Counter, defaultdict
@@ -56,12 +56,12 @@ class Quota(NamedTuple):
 class FairShare:
     """Start-time fair queueing over the claim rounds of one worker, bounded by the running jobs of all workers.
 
-    `started` and `ended` tell it of each job. An organization that is new, or that could start nothing, is owed nothing
+    `started` and `ended` count each job. An organization that is new, or that could start nothing, gets no compensation
     for that time.
     """
 
     def __init__(self) -> None:
-        # By lease, the oldest first: the organization of each job here; since when; what a second adds to its service.
+        # By lease token, the oldest first: the job's organization; its start; what a second adds to the service.
         self._jobs: dict[UUID, tuple[str, float, float]] = {}
         self.here: dict[str, int] = {}  # the number of jobs here, by organization
         # Seconds of slots here, per weight. An organization that starts a job goes to the end, like a newcomer.
@@ -75,11 +75,11 @@ class FairShare:
         """Count how long the jobs ran that have ended here. Call it at the beginning of each round.
 
         Args:
-            known: the leases of the jobs that still run here.
+            known: the lease tokens of the jobs that still run here.
             now: seconds of the same clock as in `started`.
         """
         self._longest = now - next((since for _, since, _ in self._jobs.values()), now)
-        for name, since, per_second in [self._jobs.pop(lease) for lease in self._jobs.keys() - known]:
+        for name, since, per_second in [self._jobs.pop(token) for token in self._jobs.keys() - known]:
             self.here[name] -= 1
             if not self.here[name]:
                 del self.here[name]
@@ -87,16 +87,17 @@ class FairShare:
             self._served[name] = served + max(now - since - LEAST, 0.0) * per_second
 
     def quotas(self, contenders: Mapping[str, Contender], *, free: int) -> dict[str, Quota]:
-        """Share `free` slots as far as there is something to start. Organizations that get none are not in the result.
+        """Share `free` slots among organizations that have something to start. Return only those that get a slot.
 
-        The organization that has started nothing for the longest time comes first: a claim of large jobs may take only
-        the first ones.
+        The organization whose last start is the oldest comes first: a claim of large jobs may take only the first
+        jobs.
         """
         order = self._order(contenders, free)
         given: dict[str, int] = {}
         waiting = [order.turn(name, 0) for name, one in contenders.items() if one.capacity != 0]
         heapify(waiting)
-        # Not all can have a slot. If jobs are known to be short, each gets four at a time: a claim costs by lanes.
+        # Not all can have a slot. If jobs are known to be short, each organization gets four at a time: the cost of a
+        # claim grows with its lanes.
         together = 4 if order.are_short and self._longest and len(waiting) > free else 1
         while free > 0 and waiting:
             kind, *_, name = waiting[0]
@@ -120,14 +121,14 @@ class FairShare:
         return (heappop(able)[-1] for _ in range(len(able)))
 
     def started(self, jobs: Mapping[UUID, str], now: float) -> None:
-        """Count the jobs that were really claimed: the organizations by lease."""
+        """Count the claimed jobs: `jobs` has the organization of each lease token."""
         a_second: dict[str, float] = {}
         for name, number in Counter(jobs.values()).items():
             one = self._contenders.get(name)
             a_second[name] = 1 / one.weight if one is not None else 1.0
             self.here[name] = self.here.get(name, 0) + number
             self._served[name] = self._served.pop(name, self._least) + number * LEAST * a_second[name]
-        self._jobs |= {lease: (name, now, a_second[name]) for lease, name in jobs.items()}
+        self._jobs |= {token: (name, now, a_second[name]) for token, name in jobs.items()}
 
     def _order(self, contenders: Mapping[str, Contender], free: int) -> "_Order":
         self._welcome(contenders)
@@ -162,7 +163,7 @@ _Turn: TypeAlias = tuple[int, float, float, str]
 
 
 class _Order:
-    """Decide whose turn it is in a claim round.
+    """The order of organizations in a claim round.
 
     The jobs that run here are compared with a fair share of this worker's slots. If a job takes longer than `LEAST`, an
     organization keeps the whole slots of its share, and gets no more than one slot of which it has a part. Else slots
@@ -204,13 +205,13 @@ class _Order:
             if here + 1 <= share - bound + _TINY:
                 return 0, 0.0, running / weight, name
             if here < share + bound - _TINY:
-                # The middle of the next job's service: so nobody is ahead by more than half a job, in the mean.
+                # The middle of the next job's service: on average, no organization is ahead by more than half a job.
                 return 1, self._served[name] + (given + 0.5) * LEAST / weight, running / weight, name
         return 2, 0.0, running / weight, name
 
 
 def fair_shares(contenders: Mapping[str, Contender], running: Mapping[str, int], free: int) -> dict[str, float]:
-    """Share the slots that these have and the free ones by weight; what an organization can't use is left to others.
+    """Share the used and the free slots by weight; slots that an organization can't use go to the others.
 
     Args:
         running: the number of slots that each organization has.

@@ -1,4 +1,4 @@
-"""Clean-up: delete ended jobs after their retention and files that no job has; find children that were forgotten."""
+"""Clean-up: delete ended jobs after their retention, and files without a job; find children that were forgotten."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -33,22 +33,22 @@ from fairlane.store.tables import AnyRow
 from fairlane.store.transaction import Database
 
 T = TypeVar("T")
-# Jobs that a transaction looks at. Smaller batches can't keep up with a worker that ends thousands a second: each
+# Jobs that a transaction checks. Smaller batches are too slow if a worker ends thousands of jobs a second: each
 # statement waits for its turn in that worker's process.
 _BATCH = 2_000
-_BATCH_ALONE = 500  # while no other write goes on
+_BATCH_ALONE = 500  # on a database with one writer: the batch blocks all other writes
 _ENOUGH = 2_000  # jobs that a round deletes before its other work
 _PAGES = 10  # transactions a round
-_SHELVES = 1_000  # looked through for old jobs at a time
+_SHELVES = 1_000  # checked for old jobs at a time
 _SWEEP = 5_000  # edges a round
 _OLD = 10_000  # submissions, idempotency keys or alerts in a transaction
 _MOST_KEPT = 100_000  # jobs that are remembered because they can't be deleted
 _TRIED_AGAIN = timedelta(hours=1)  # until a job is retried that was refused for another reason than a reference
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_QUOTAS = 500  # looked at a round
+_QUOTAS = 500  # checked in a round
 _BULK_ACTIONS = 500  # a round
 _FILES = 200  # a round
-_MOST_REFUSALS = 5  # a round; else a storage that is away would be asked for each file
+_MOST_REFUSALS = 5  # a round; otherwise each file would send a request to a storage that is away
 _START = Pair("", "")
 _FIRST_QUOTA = ("", "")
 _MOST_ERRORS = 3  # a round; then the database is away, and each further part would wait for it
@@ -57,8 +57,8 @@ _MOST_ERRORS = 3  # a round; then the database is away, and each further part wo
 class Cleanup:
     """A service of some parts. If a part fails, the others run.
 
-    Each batch commits on its own and locks only its own rows, so it holds up no worker. The clean-up goes round the
-    shelves, and remembers its place, so that jobs that have to stay are passed once a turn.
+    Each batch is one transaction that locks only its own rows, so it delays no worker. The clean-up checks shelf after
+    shelf and remembers its place. So it checks jobs that have to stay once in each pass.
     """
 
     def __init__(self, database: Database, artifacts: ObjectStorage, retention: float) -> None:
@@ -71,7 +71,7 @@ class Cleanup:
         self._most = _BATCH_ALONE if database.kind.writers_are_serial else _BATCH
         self._size = self._most  # jobs of the next batch
         self._swept: EdgeKey | None = None
-        self._quota = _FIRST_QUOTA  # the last quota that was looked at
+        self._quota = _FIRST_QUOTA  # the last quota that was checked
         self._kept: dict[UUID, datetime] = {}  # jobs that can't be deleted, each with the moment of its retry
         forgets: tuple[Callable[[Connection, datetime], int | None], ...] = (
             breakers.forget,
@@ -100,7 +100,7 @@ class Cleanup:
         for part in self._parts:
             try:
                 done += part()
-            except Exception as error:  # noqa: BLE001 - raised below; a part that fails must not hold up the others
+            except Exception as error:  # noqa: BLE001 - raised below; a part that fails must not prevent the others
                 errors.append(error)
                 if len(errors) == _MOST_ERRORS:
                     break

@@ -1,11 +1,12 @@
-"""The heartbeat: it extends the worker's lease from a thread of its own, so that no handler can hold it up.
+"""The heartbeat: it extends the worker's lease from its own thread, so that no handler can delay it.
 
-It also decides when this worker may take back others' jobs. After an outage of the database all leases have run out,
-even those of healthy workers; an immediate rescue would take jobs from live workers. So a worker rescues only when its
-own heartbeat has succeeded for a full lease without a failure: by then every live worker has had time for a beat.
+It also decides when this worker may rescue the jobs of other workers. After an outage of the database all leases have
+run out, also the leases of healthy workers. An immediate rescue would take jobs from workers that still run. So a
+worker rescues only after its own heartbeat has succeeded for a full lease without a failure. In this time every healthy
+worker has had time for a beat.
 
-The same happens when the database's clock is set forward, by a person or by a failover to another machine. Each beat
-compares it with this process's own clock; a step forward counts as an outage, too.
+If somebody sets the database's clock forward, or a failover changes the machine, all leases run out, too. So each beat
+compares the database's clock with this process's clock. A step forward counts as an outage.
 """
 
 import threading
@@ -25,19 +26,21 @@ from fairlane.store.transaction import Database
 
 
 class _Reading(NamedTuple):
-    """Two clocks at one moment, in seconds: the one that leases go by, and this process's own."""
+    """Two clocks at one moment, in seconds: the clock of leases, and this process's clock."""
 
     lease_seconds: float
     own: float
 
 
 class _Beat(NamedTuple):
-    """A beat that succeeded. The lease runs from some moment between `sent` and `back`. So the end of the lease is
-    computed from `sent`; its beginning, and the time that others had for a beat, from `back`.
+    """A beat that succeeded. The lease begins at some moment between `sent` and `back`.
+
+    The end of the lease is computed from `sent`. The start of the lease, and the time that other workers had for a
+    beat, are computed from `back`.
     """
 
-    sent: float  # this process's own clock, in seconds, before the beat read the clock of leases
-    back: _Reading  # when it had come through
+    sent: float  # by this process's clock, in seconds: before the beat read the clock of leases
+    back: _Reading  # after the beat
 
 
 class Heartbeat:
@@ -48,8 +51,8 @@ class Heartbeat:
         left_behind: returns the number of handlers that ignored their stop.
         locked: returns the organizations whose keys are not here.
         on_drain: called when an operator asks the worker to drain.
-        monotonic: this process's own clock, in seconds; used for its own successes and to see jumps of the database's
-            clock, never for leases.
+        monotonic: this process's clock, in seconds. It measures this worker's successes, and finds jumps of the
+            database's clock. Leases never use it.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Heartbeat:
         self._card = card
         self._lease = lease
         self._monotonic = monotonic
-        self._outage = Outage("heartbeat", emit, NEXT_TRY)  # without a lease nothing is claimed
+        self._outage = Outage("heartbeat", emit, NEXT_TRY)  # without a lease the worker claims nothing
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fairlane-heartbeat", daemon=True)
         self._stopping = False
@@ -77,8 +80,8 @@ class Heartbeat:
         self._locked = locked
         self._on_drain = on_drain
         self._steady_since: float | None = None
-        self._kept_since = 0.0  # since then each beat came before the lease of the last one had run out
-        self._last: _Beat | None = None  # that succeeded
+        self._kept_since = 0.0  # since then each beat came before the lease of the beat before had run out
+        self._last: _Beat | None = None  # the last beat that succeeded
         # The `locked` organizations in the database; None = unknown, after an error.
         self._told_locked: frozenset[str] | None = frozenset()
 
@@ -102,17 +105,17 @@ class Heartbeat:
             self._thread.join()
 
     def say_stopping(self) -> None:
-        """Mark the worker's row, from the next beat on, as claiming no more."""
+        """Write into the worker's row, from the next beat on, that the worker claims no more jobs."""
         self._stopping = True
 
     def run_once(self) -> None:
-        """Beat once; register again if the worker was given up meanwhile.
+        """Beat once; register again if another worker has deleted this worker's row.
 
         Raises:
-            StorageUnavailable, ConfigurationError: then the steadiness is lost.
+            StorageUnavailable, ConfigurationError: then this worker may not rescue for a full lease.
         """
         try:
-            # A connection that stays silent is given up while the lease still lasts: the next beat makes a new one.
+            # A connection without an answer is closed before the lease ends: the next beat opens a new connection.
             with answered_within(self.interval):
                 beat, must_drain, self._told_locked = self._database.write(self._beat)
         except Exception:
@@ -142,7 +145,7 @@ class Heartbeat:
         return is_steady and last is not None and now - last.back.own <= 2 * self.interval
 
     def has_kept_lease(self, since: float) -> bool:
-        """Return True if the lease has not run out from `since`, a moment of this process's own clock, up to now."""
+        """Return True if the lease has not run out between `since`, by this process's clock, and now."""
         now = self._monotonic()
         last = self._last
         return last is not None and now - last.sent <= self._lease and self._kept_since <= since
@@ -150,7 +153,7 @@ class Heartbeat:
     def sees_a_step(self, lease_seconds: float) -> bool:
         """Return True if the clock of leases, which shows `lease_seconds` now, was set forward since the last beat.
 
-        A step shorter than the interval between two beats does not count: every lease has that much to spare.
+        A step shorter than the interval between two beats does not count: every lease is longer by at least that time.
         """
         return _gained(self._last, _Reading(lease_seconds, self._monotonic())) > self.interval
 
@@ -186,7 +189,7 @@ class Heartbeat:
 
 
 def _gained(last: _Beat | None, now: _Reading) -> float:
-    """Return the seconds by which the clock of leases went forward more than this process's own since the last beat."""
+    """Return how many seconds more than this process's clock the clock of leases has advanced since the last beat."""
     if last is None:
         return 0.0
     return (now.lease_seconds - last.back.lease_seconds) - (now.own - last.back.own)

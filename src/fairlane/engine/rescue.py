@@ -1,4 +1,4 @@
-"""Rescue: take back the jobs of workers whose lease has run out, or that have no row any more."""
+"""The rescue of jobs of workers whose lease has run out, or that have no row any more."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ _MOST_WORKERS: Final = 100  # without jobs, in a round
 
 
 class Rescue:
-    """A service; every worker runs it, and two never take the same lost worker.
+    """A service; every worker runs it, and only one worker at a time rescues the jobs of a lost worker.
 
     Args:
         on_ready: called, from the service's thread, when something may have become claimable.
@@ -45,10 +45,10 @@ class Rescue:
         self._random = Random()  # noqa: S311 - jitter, no secret
 
     def run_once(self) -> int | None:
-        """Take back the jobs of the first lost worker that has any, up to a batch.
+        """Rescue the jobs of the first lost worker that has any, up to a batch.
 
         Returns:
-            The number of jobs; None if this worker may not rescue now, so that the database was not asked.
+            The number of jobs; None if this worker may not rescue now; then it sent no query.
         """
         if not self._heartbeat.may_rescue():
             return None
@@ -59,11 +59,11 @@ class Rescue:
         return 0
 
     def _take_back(self) -> int | None:
-        """Take back the jobs of one lost worker, up to a batch. Return how many; None: no other worker is lost."""
+        """Rescue the jobs of one lost worker, up to a batch. Return how many; None: no other worker is lost."""
         try:
             rescued = self._database.write(self._rescue)
         except Exception:
-            # An error with this worker must not hold up the others' jobs; it is retried after them.
+            # An error with this worker must not delay the jobs of other workers; this worker is retried after them.
             if self._rescuing is not None:
                 self._passed_over.add(self._rescuing)
             raise
@@ -71,23 +71,23 @@ class Rescue:
             self._passed_over.clear()
             return None
         lost, finished = rescued
-        # Without jobs that another session holds: the next round takes them.
+        # Jobs that another session has locked do not count: the next round rescues them.
         jobs = sum(one.transition is not None for one in finished)
         if jobs:
             self._on_ready()
             self._emit(JobsRescued(lost.id, jobs, lost.name))
-        else:  # it had no jobs, or another session holds their rows
+        else:  # it had no jobs, or another session has locked their rows
             self._passed_over.add(lost.id)
         return jobs
 
     def _rescue(self, connection: Connection) -> tuple[workers.LostWorker, list[Finished]] | None:
-        """Take back, in a transaction, the jobs of a lost worker; None: no other is lost, or the clock stepped."""
+        """Rescue the jobs of a lost worker; None: no other worker is lost, or the clock was set forward."""
         self._rescuing = None
         clock = self._database.clock
         lost = workers.lock_lost(connection, clock, self._passed_over) or workers.missing(connection, self._passed_over)
-        # The clock is read after the leases, so that a step which ended a lease shows. And only now is it known how
-        # long this transaction had to wait: meanwhile other workers may have waited for the same, and their leases have
-        # run out. `may_rescue` comes last, as a beat in between that sees the step ends the steadiness.
+        # The clock is read after the leases, so that a step that ended a lease is found. This transaction may have
+        # waited for long. Other workers may have waited, too, and their leases have run out meanwhile. `may_rescue` is
+        # checked last: if a beat has found the step meanwhile, this worker may not rescue.
         is_step = lost is not None and self._heartbeat.sees_a_step(clock.lease_seconds(connection))
         if lost is None or is_step or not self._heartbeat.may_rescue():
             return None

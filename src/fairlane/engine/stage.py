@@ -1,6 +1,6 @@
-"""Stage: make due jobs ready, and update children whose parents no single transaction could tell them about.
+"""Stage: make due jobs ready, and settle the children that the end of their parent could not settle.
 
-Some children were submitted while a parent finished; some parents that ended or were retried have too many for a batch.
+Such children were submitted while a parent finished, or their parent has more children than a batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -42,14 +42,14 @@ class Stage:
             looked = database.write(lambda c: dependencies.look_at_new_edges(c, clock.now(c), self._looked_at))
             moved, self._looked_at = moved + looked.moved, looked.after
         if (organization := due.revives) is not None:
-            self._revived = organization  # also if it is held up: the others have their turns
+            self._revived = organization  # also if its rows are locked, so that other organizations have their turns
             moved += self._revive(organization)
         if moved:
             self._on_ready()
         return moved
 
     def _revive(self, organization: str) -> int:
-        """Revive a batch of an organization's jobs. Return 0 if a session of the application holds one."""
+        """Revive a batch of an organization's jobs. Return 0 if a session of the application has locked a job."""
         database = self._database
         passed = self._passed.pop(organization, None)
         try:

@@ -1,9 +1,12 @@
-"""The threads that handlers have by asyncio: `asyncio.to_thread` and `run_in_executor(None, …)`.
+"""The threads of `asyncio.to_thread` and `run_in_executor(None, …)` in handlers.
 
 asyncio gives a loop 32 threads at most. All handlers of a worker would share them, and a call that hangs keeps its
-thread long after its job has timed out. So each job has a thread of its own, and more as long as all that run have no
-more together than asyncio gives a loop. Where too many threads are left behind by jobs of an organization, its jobs get
-none any more, and those that are over share one. They are daemons: nobody waits for them at the end.
+thread long after its job has timed out. So the rules here are:
+
+* Each job has its own thread. Running jobs together may have more, up to the number that asyncio gives a loop.
+* If an organization's jobs have abandoned too many threads, its running jobs get no new thread, and its ended jobs
+  share one thread.
+* All threads are daemons: the process ends without waiting for them.
 """
 
 import os
@@ -25,14 +28,14 @@ from fairlane.store.shared_threads import end_of
 
 T = TypeVar("T")
 
-MORE: Final = min(32, (os.cpu_count() or 1) + 4) - 1  # threads beyond the first of each job, of all that run
+MORE: Final = min(32, (os.cpu_count() or 1) + 4) - 1  # threads beyond the first of each running job
 FEWEST: Final = 64  # threads that jobs of an organization may leave behind on a worker, however few slots it has
-LONG: Final = 30.0  # seconds; so long ago a job has ended of which a call that runs counts as left behind
+LONG: Final = 30.0  # seconds after a job's end, from which its running call counts as abandoned
 _numbers = count(1)
 
 
 class _Calls:
-    """The calls of one job; `job` None: of Fairlane's own."""
+    """The calls of one job; `job` None: Fairlane's own calls."""
 
     __slots__ = ("begun", "job", "threads", "waiting")
 
@@ -43,9 +46,9 @@ class _Calls:
         self.threads = 0  # that make these calls
 
     def are_left_behind(self, now: float) -> bool:
-        """Return True if the job is long over, and one of them has run longer than its type lets a handler run.
+        """Return True if the job ended long ago, and a call has run longer than the timeout of the job's type.
 
-        By its type's timeout, and not by its own: else a member could have a worker replaced by cancels.
+        The type's timeout counts, not the job's: otherwise a member could cancel jobs until the worker is replaced.
         """
         job = self.job
         if job is None or job.ended is None or job.timeout is None or now - job.ended < LONG:
