@@ -1,10 +1,10 @@
 """The position of a reader in the execution log, and the missing numbers below it that may still appear.
 
-A row has its number before its transaction commits. So a row may appear below rows that were read already, minutes
-later if a transaction stays open. And the number of a transaction that was rolled back never appears. A reader that
-waited for either would wait for strangers. So a `LogCursor` takes the rows that are there at once. It remembers each
-missing number until the number can no longer appear: until every transaction has ended that was able to write when the
-gap was seen. The database names these transactions (`store.engine`, `log_writers`); no clock and no timeout decides.
+A row gets its number before its transaction commits. So a row may appear below rows that were read already, minutes
+later if its transaction stays open. If the transaction is rolled back, its number never appears. A reader must not wait
+for transactions of others. So a `LogCursor` takes the rows that are visible now, and remembers each missing number. It
+forgets the number when all transactions have ended that could write when the gap was found: then the number can no
+longer appear. The database names these transactions (`store.engine`, `log_writers`); no clock and no timeout decides.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ class Position(NamedTuple):
 class _Gap:
     first: int
     last: int
-    writers: AbstractSet[str] | None = None  # who may fill it; None: not asked yet
+    writers: AbstractSet[str] | None = None  # the transactions that may fill it; None: not read yet
 
     def without(self, number: int) -> "list[_Gap]":
         if not self.first <= number <= self.last:
@@ -56,7 +56,7 @@ class LogRead:
 
     before: int
     came: tuple[int, ...]
-    gaps: tuple[Range, ...]  # that are left
+    gaps: tuple[Range, ...]  # the gaps that remain
 
     def after(self, number: int) -> Position:
         """Return the position of a reader that has read these rows, in ascending order, up to this number."""

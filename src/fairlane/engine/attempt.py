@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Seconds from a timeout to the stop. A busy loop looks at the clock before it hears of handlers that ended in time.
+# Seconds from a timeout to the stop. A busy loop runs timers before it learns of handlers that ended in time.
 HEARING: Final = 0.02
 # Characters of parameters; more are decoded in a thread.
 _LARGE: Final = 10_000
@@ -91,7 +91,7 @@ class Attempt:
 
     @property
     def is_lost(self) -> bool:
-        """Return True if the job was given to another worker meanwhile: then its outcome does not count."""
+        """Return True if another worker has the job now: then the outcome of this attempt does not count."""
         return self._stopped is Interruption.LEASE_LOST
 
     @property
@@ -132,7 +132,7 @@ class Attempt:
         if self._channel is None:
             return True
         if self._stopped is not None:
-            self._channel.give_up(File)  # a handler that was not stopped has waited for its files
+            self._channel.give_up(File)  # a handler that was not stopped has waited until its files were written
         return self._channel.shut()
 
     @property
@@ -198,7 +198,7 @@ class Attempt:
 
     def _read_once(self, read: ReadFacts) -> Read:
         try:
-            # The handler's process decodes the parents' results: here that would hold up all who share this process.
+            # The handler's process decodes the parents' results: here this would delay all others in this process.
             return read(parents_as_text=self.job_type.isolation is Isolation.PROCESS)
         except BaseException as error:
             if isinstance(error, Exception):
@@ -218,7 +218,7 @@ class Attempt:
         decoded: _Decoded | None = None
         if self._stopped is not None:
             outcome = Stopped() if self._stopped is Interruption.CANCEL else Released("released at shutdown")
-        elif task.cancelled():  # the loop is taken down: the worker gives the job back as it leaves
+        elif task.cancelled():  # the loop ends: the worker releases the job as it leaves
             self._slots.forget(self)
             return
         elif (error := task.exception()) is not None:
@@ -261,7 +261,7 @@ class Attempt:
                 context = JobContext(inputs, self, Interrupt(), blocking=job_type.isolation is not Isolation.ASYNC)
                 call = Call(job_type, decoded, context, inputs, self)
                 execution = self._slots.executors[job_type.isolation].begin(call, self._on_finished)
-            except BaseException as error:  # noqa: BLE001 - whatever keeps it from being run, as NotBegun
+            except BaseException as error:  # noqa: BLE001 - whatever prevents the start, for example NotBegun
                 decoded = self.judge(None, ending(error, None))
             else:
                 if not execution.is_over:
@@ -280,8 +280,8 @@ class Attempt:
             return
         now = time.monotonic()
         if execution.started is None:
-            # The timeout is the handler's, and its process is still starting. The next look is a timeout from now at
-            # the latest, since the handler may begin just now.
+            # The timeout begins with the handler, and its process is still starting. The next check is a timeout from
+            # now at the latest, since the handler may begin just now.
             limit = START_LIMIT if execution.entered is None else execution.entered + START_LIMIT - now
             left = limit if timeout is None else min(limit, timeout)
         elif execution.ended is not None:
@@ -307,7 +307,7 @@ class Attempt:
         return math.inf if is_shared or self.inputs.timeout is None else ended + _JUDGED - time.monotonic()
 
     def stop(self, reason: Interruption) -> bool:
-        """Ask the handler to stop. The first reason stands; return False if this was not the first."""
+        """Ask the handler to stop. Only the first reason counts; return False if this was not the first."""
         if self._stopped is not None:
             return False
         self._stopped = reason
@@ -356,7 +356,7 @@ class Attempt:
         started = execution.started if execution is not None else None  # later than `began`, by the start of a process
         self.seconds = (time.monotonic() if ended is None else ended) - (self.began if started is None else started)
         outcome = self._outcome(value, error, judged)
-        self._execution = None  # it refers to this attempt, and no reference cycle shall be left
+        self._execution = None  # it refers to this attempt, and a reference cycle would remain
         self._slots.on_end(self, outcome)
 
     def judge(self, value: object, error: Raised | None) -> Outcome:
@@ -366,7 +366,7 @@ class Attempt:
         """
         try:
             return self._success(value) if error is None else self._failure(error)
-        except BaseException as mistake:  # noqa: BLE001 - one of ours, or of the handler's objects
+        except BaseException as mistake:  # noqa: BLE001 - Fairlane's error, or the handler's objects'
             return self.mistaken(ending(mistake, None))
 
     def _outcome(self, value: object, error: Raised | None, judged: Outcome | None) -> Outcome:
@@ -407,11 +407,11 @@ class Attempt:
         return TimedOut(ErrorReport("TimedOut", message, fingerprint=f"TimedOut {self.job_type.name}"))
 
     def _success(self, value: object) -> Outcome:
-        if value is None or self._stopped is Interruption.TIMEOUT:  # it is too late, and nobody will read it
+        if value is None or self._stopped is Interruption.TIMEOUT:  # it is too late, and no user will read it
             return _NOTHING
         try:
             return Completed(encode_result(value, limit=self.result_limit))
-        except BaseException as error:  # noqa: BLE001 - the handler's own objects take part in it
+        except BaseException as error:  # noqa: BLE001 - the handler's own objects run code here
             return self._failure(ending(error, None))
 
     def _failure(self, error: Raised) -> Outcome:

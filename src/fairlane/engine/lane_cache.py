@@ -42,19 +42,21 @@ from fairlane.store.transaction import Database
 from fairlane.tenancy.directory import OF_PLATFORM, Directory, Standing, StoredDirectory
 
 MOST_ON_LOOP: Final = 1_200  # lanes: with more of them a read or a claim would hold up handlers for 10 ms
-SLOW: Final = 0.1  # seconds; others should not have to wait for a slower statement
+SLOW: Final = 0.1  # seconds; other work should not wait for a slower statement
 _LATELY: Final = 0.2  # seconds
-# Lanes: so many are kept for a tenth of a second, twice as many for twice as long, unless there is a hint.
+# Lanes: up to this number they are kept for a tenth of a second, twice as many for twice as long, unless a hint comes.
 _FEW: Final = 250
 _FEW_ENDED: Final = 10  # jobs of a lane, which a claim passes in less time than it takes to move the mark behind them
-_REST: Final = 4  # a slow read is kept for this many times its duration, unless there is a hint
-# The most seconds after one slow read: the process may have been stopped, or the machine busy.
+_REST: Final = 4  # a slow read is kept for this many times its duration, unless a hint comes
+# The most seconds after a single slow read: the process may have been stopped, or the machine was busy.
 _LONGEST: Final = 2.0
 _OCTETS: Final = 4  # of a character, at most
-_MOST_PREPARED: Final = 10_000  # limits whose rows are known to exist; beyond that those not seen last are forgotten
-# Each lane may have all of the most urgent, so that a claim locks as many jobs in each as its organization may start:
-# 1,000 of each of 100 lanes took 3 s. It starts fewer a round instead, and the next round follows at once.
-_MOST_LOOKED_AT: Final = 4_000
+# Limits whose rows are known to exist; beyond this number, limits that the last read lacks are forgotten.
+_MOST_PREPARED: Final = 10_000
+# Any lane may have all of the most urgent jobs. So a claim locks as many jobs in each lane as its organization may
+# start: 1,000 jobs in each of 100 lanes took 3 s. With several lanes an organization starts fewer jobs in a round, and
+# the next round follows at once.
+_MOST_LOCKED: Final = 4_000
 
 
 @dataclass(slots=True)
@@ -94,10 +96,10 @@ class ReadyLanes:
         return self.at + timedelta(seconds=time.monotonic() - self.read_at)
 
     def took(self, wanted: Wanted, claimed: Sequence[Claimed], by_lane: Mapping[Lane, int]) -> None:
-        """Remove the lanes that were empty, and move the marks of those that gave many jobs.
+        """Remove the lanes that were empty, and move the marks of lanes with many claimed jobs.
 
-        A mark moves to the last of the most urgent jobs that a lane gave. The jobs that had waited longest may stand
-        far behind it, with other ready jobs before them.
+        A mark moves to the last of the most urgent claimed jobs of the lane. The claimed jobs that had waited longest
+        may be far behind it, with other ready jobs before them.
         """
         by_organization = Counter(one.organization for one in claimed)
         may_be_cut = sum(len(one.parameters) for one in claimed) * _OCTETS >= MOST_AT_ONCE
@@ -136,7 +138,7 @@ class LaneCache:
     directory: Directory
     card: WorkerCard
     kept: float = LANES_KEPT
-    current: ReadyLanes | None = field(default=None, init=False)  # None: the directory could not be asked
+    current: ReadyLanes | None = field(default=None, init=False)  # None: the directory gave no answer
     _ended_at: float = field(default=0.0, init=False)  # when it was read, by the worker's clock
     _took: float = field(default=0.0, init=False)  # seconds, by the last read
     _took_before: float = field(default=0.0, init=False)
@@ -146,7 +148,7 @@ class LaneCache:
     _prepared: frozenset[Subject] = field(default=frozenset(), init=False)
 
     def now(self) -> ReadyLanes | None:
-        """Return the lanes, read a tenth of a second ago at most; None while the directory can't be asked.
+        """Return the lanes, read a tenth of a second ago at most; None while the directory gives no answer.
 
         Raises:
             StorageUnavailable, ConfigurationError
@@ -182,7 +184,7 @@ class LaneCache:
         self._prepared = self._prepared.difference(subjects)
 
     def expire(self) -> None:
-        """Read again before the next claim: the present lanes let nothing start."""
+        """Read again before the next claim: no job of the present lanes may start."""
         self._ended_at = -inf
 
     def drop(self) -> None:
@@ -270,7 +272,7 @@ class LaneCache:
         contenders = {
             name: _contender(_weight(standings.get(name)), len(mine)) for name, mine in by_organization.items()
         }
-        for lane in held:  # known, so that they lose neither their turn nor their oldest jobs' share
+        for lane in held:  # included, so that they keep their turn and their oldest jobs' share
             weight = _weight(standings.get(lane.organization))
             contenders.setdefault(lane.organization, Contender(weight, 0, 0))
         return ReadyLanes(
@@ -290,7 +292,7 @@ class LaneCache:
         )
 
     def _unprepared(self, found: ReadyLanes) -> frozenset[Subject]:
-        """Return the limits whose rows have to be made; none if the database has one writer: a claim is alone there."""
+        """Return the limits whose rows must be created; none on SQLite, where no other claim runs at the same time."""
         if self.database.kind.writers_are_serial:
             return frozenset()
         if len(self._prepared) > _MOST_PREPARED:
@@ -298,7 +300,7 @@ class LaneCache:
         return frozenset(found.limits.keys() - self._prepared)
 
     def _prepare(self, new: frozenset[Subject]) -> None:
-        """Make these rows. A claim skips lanes whose limit rows another session holds; the next read tries again."""
+        """Create these rows. A claim skips lanes whose limit rows another session has locked; the next read retries."""
         held = self.database.write_each(
             lambda connection, some: running_limits.prepare(connection, self.database.clock, some),
             list(new),
@@ -342,7 +344,7 @@ def _weight(standing: Standing | None) -> int:
 
 @lru_cache(1000)
 def _contender(weight: int, lanes: int) -> Contender:
-    return Contender(weight, 0, max(_MOST_LOOKED_AT // lanes, 1) if lanes > 1 else None)
+    return Contender(weight, 0, max(_MOST_LOCKED // lanes, 1) if lanes > 1 else None)
 
 
 def _limits(lanes: Iterable[Lane], standings: Mapping[str, Standing], seen: Sight) -> dict[Subject, Limit]:

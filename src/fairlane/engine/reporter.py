@@ -47,8 +47,8 @@ from fairlane.store.statements.attempts import AttemptKey
 
 T = TypeVar("T")
 
-# The least seconds for which a checkpoint or a file waits for SQLite's lock: an application's own transactions are over
-# by then.
+# The least seconds for which a checkpoint or a file waits for SQLite's lock: after them, an application's own
+# transactions have ended.
 _LONGEST_LOCK: Final = 20.0
 _BATCH: Final = 100  # reports of one transaction
 _REST: Final = 0.1  # the most seconds between two full transactions
@@ -112,7 +112,7 @@ class AttemptChannel:
         loop: asyncio.AbstractEventLoop,
         on_lost: Callable[[UUID], None],
     ) -> None:
-        self.has_checkpoint = False  # the handler sent a checkpoint, kept or not
+        self.has_checkpoint = False  # the handler sent a checkpoint, whether or not it was written
         self._deps = deps
         self._inputs = inputs
         self._key = AttemptKey(inputs.organization, inputs.job_id, inputs.lease_token)
@@ -120,7 +120,7 @@ class AttemptChannel:
         self._file_threads = file_threads
         self._loop = loop
         self._on_lost = on_lost
-        self._writer = threading.Lock()  # held while writing: reports are written in order
+        self._writer = threading.Lock()  # locked during a write: reports are written in order
         self._lock = threading.Lock()  # for the attributes below
         self._waiting: list[UnwrittenReport] = []
         self._weight = 0  # of these
@@ -129,8 +129,8 @@ class AttemptChannel:
         self._latest: Progress | None = None
         self._names = set[str]()  # of the job's files, once it has a file
         self._outage: StorageUnavailable | None = None  # the error of the last write
-        self._held_since: float | None = None  # since then each write has found the row or the database locked
-        self._is_held_up = False  # for so long that the handler may be the reason
+        self._held_since: float | None = None  # since then each write found the row or the database locked
+        self._is_held_up = False  # for so long that the handler's own transaction may be the reason
         self._wait = 0.0  # seconds to the next try in an outage
         self._last_progress = self._not_before = float("-inf")
         self._scheduled: Future[bool] | None = None  # the next write, until it is done
@@ -186,7 +186,9 @@ class AttemptChannel:
             left = [one.report for one in (*self._writing, *self._waiting) if not one.done.done()]
             if not left:
                 return None
-            waits_for_thread = any(isinstance(one, Checkpoint | File) for one in left)  # many lines wait for lines
+            waits_for_thread = any(
+                isinstance(one, Checkpoint | File) for one in left
+            )  # a large number of lines waits for earlier lines
             has_no_thread = waits_for_thread and self._scheduled is not None and not self._writing
             return self._outage or (StorageUnavailable(_NO_THREAD) if has_no_thread else None)
 
@@ -214,7 +216,7 @@ class AttemptChannel:
         self._weight += report.weight
 
     def _schedule(self) -> None:
-        """Let a thread write the reports that are due, or look again when they are; under the lock."""
+        """Let a thread write the reports that are due, or check again when they are due; under the lock."""
         if self._scheduled or self._is_shut or not (self._waiting or self._latest):
             return
         due = self._not_before if self._waiting else max(self._not_before, self._progress_due())
@@ -331,7 +333,7 @@ class AttemptChannel:
         self._left_out = 0
 
     def _bound_lock(self, error: StorageUnavailable | None, began: float) -> None:
-        """Let no handler wait for long for a lock: its own transaction may hold it, and ends only when it goes on.
+        """End a handler's long wait for a lock: its own transaction may have the lock, and ends only after the wait.
 
         The reports that it waits for fail once SQLite has been locked for too long. It waits no more for its lines.
 
@@ -415,13 +417,13 @@ class AttemptChannel:
             _tell([one], refusal)
 
     def _may_leave(self, name: str) -> bool:
-        """Return False if the job has as many files as it may, and none of this name."""
+        """Return False if the job already has the most files allowed, and no file of this name."""
         if not self._names:
             self._names = self._deps.database.read(lambda c: attempts.names_of_artifacts(c, self._key))
         return name in self._names or len(self._names) < attempts.MOST_ARTIFACTS
 
     def _announce(self) -> tuple[UUID, str]:
-        """Store that a file is coming, so that clean-up knows of it. Return its id and its path."""
+        """Store that a file will be written, so that clean-up knows it. Return its id and its path."""
         database, job, file_id = self._deps.database, self._inputs, uuid4()
         path = path_of(job.organization, job.job_id, file_id)
         self._commit(lambda c: doomed_files.announce(c, database.clock.now(c), self._key, file_id, path))
@@ -442,7 +444,7 @@ class AttemptChannel:
         now = self._deps.database.clock.now(connection)
         reports = [(one.report, one.stored) for one in batch]
         files = {file.id: (report.name, file.path) for report, file in reports if isinstance(report, File) and file}
-        # Before the look at the files that they replace: a re-encryption locks the row, and moves the files.
+        # Before the read of the files that they replace: a re-encryption locks the row, and moves the files.
         if files and not attempts.hold(connection, self._key):
             return False
         replaced = attempts.replaced_by(connection, self._key, files.values()) if files else []
@@ -496,7 +498,7 @@ def _weight(reports: Iterable[UnwrittenReport]) -> int:
 
 
 def _tell(batch: Iterable[UnwrittenReport], error: Exception | None = None) -> None:
-    """Tell a waiting handler that its reports are written, or why they are not."""
+    """End the wait of a handler: its reports are written, or an error says why not."""
     for one in batch:
         if one.done.done():
             continue

@@ -47,10 +47,10 @@ _WITH_CLAIM: Final = 1000  # of them in the transaction of a claim: as many as a
 _MUCH: Final = 10_000  # characters of a result; a larger result waits for its organization's turn
 _MOST_AT_ONCE: Final = 1_000_000  # characters of results, after which a batch takes no more
 _FEW: Final = 100  # other results: some 20 ms, for which completions wait
-_CLAIM_WAIT: Final = 0.1  # seconds that quick completions wait for a claim, which takes them along
-_LOCKED_WAIT: Final = 0.1  # seconds until a row that another session holds is retried
+_CLAIM_WAIT: Final = 0.1  # seconds that quick completions wait for a claim, whose transaction writes them
+_LOCKED_WAIT: Final = 0.1  # seconds until a row that another session has locked is retried
 _MOST_WAITS: Final = 12  # for locks, while no other result is written; enough to find one among a thousand
-_HELD_WAIT: Final = 1.0  # seconds until a result that such a lock holds up is retried
+_HELD_WAIT: Final = 1.0  # seconds until a result that waits for such a lock is retried
 _BROKEN_WAIT: Final = 10.0  # seconds until a result that can't be written is retried
 _UNSTORABLE: Final = "UnstorableOutcome"
 _BAD_VALUE: Final = "the database refused the handler's result: a value is too long, or a character can't be stored"
@@ -98,8 +98,8 @@ class Results:
         self._unwritten: dict[UUID, Finish] = {}  # by lease token
         self._quick = deque[Finish]()
         self._others: dict[str, deque[Finish]] = {}  # by organization, the next one first
-        self._held = deque[Part]()  # results that are tried alone
-        self._no_claim = asyncio.Event()  # set while no claim is under way that takes quick completions along
+        self._held = deque[Part]()  # results that are written alone
+        self._no_claim = asyncio.Event()  # set unless a claim is running that will write quick completions
         self._no_claim.set()
         self._loop = asyncio.get_running_loop()
         self._failed: set[UUID] = set()  # lease tokens whose result had an unexpected error
@@ -129,7 +129,7 @@ class Results:
                 await self._line.close()
 
     def _on_gone(self, task: asyncio.Task[None]) -> None:
-        """Log the error, if the task was not stopped: no slot would become free any more, and no job be given up."""
+        """Log the error, if the task was not stopped: without the task no slot becomes free, and no job is released."""
         error = task.exception() if not task.cancelled() else None
         self.changed.set()
         if isinstance(error, Exception):
@@ -242,7 +242,7 @@ class Results:
             rings = await self._deps.keyring.rings_on(line, {one.organization for one in batch})
             sealed = [_sealing(one, rings[one.organization]) for one in batch] if any(rings.values()) else batch
             done = await complete_all(line, [one for one in sealed if one.is_quick])
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other way finds out for which results
+        except Exception as error:  # noqa: BLE001 - whatever it is, `finish` finds the results that cause it
             done = []
             self._on_quick_way_failed(error)
         else:
@@ -254,15 +254,15 @@ class Results:
             try:
                 await in_thread(self._threads, partial(self._tell_children, with_child))
             except FairlaneError:
-                pass  # then `stage` tells them
-            except Exception as error:  # noqa: BLE001 - the ends are written, and those behind them have to be, too
+                pass  # then `stage` settles the children
+            except Exception as error:  # noqa: BLE001 - the outcomes are written, and later ones must be, too
                 self._deps.emit(ServiceFailed("quick end", error))
         self._on_done(done)
         if len(done) < len(batch):
             await self._write([one for one in batch if one.lease_token in self._unwritten])
 
     def _on_quick_way_failed(self, error: Exception) -> None:
-        """Log, once in a while, that the statement fails repeatedly: the other way is several times as expensive.
+        """Log, once in a while, that the statement fails repeatedly: `finish` is several times as expensive.
 
         The other way reports an outage, a lock, and a value that can't be stored.
         """
@@ -275,7 +275,7 @@ class Results:
         self._failed_before = True
 
     def _tell_children(self, done: Sequence[Finished]) -> None:
-        """Tell the children of completed jobs, in a thread."""
+        """Settle the children of completed jobs, in a thread."""
         database = self._deps.database
         database.write(lambda connection: tell_children(connection, database.clock.now(connection), done))
 
@@ -323,7 +323,7 @@ class Results:
         return finish(connection, now, items, self._random, are_ours=self._are_ours)
 
     async def beside_claim(self, claim: Callable[[], T]) -> T:
-        """Run a claim in a thread. On SQLite leave quick completions to it: `write_with` takes them along."""
+        """Run a claim in a thread. On SQLite its transaction also writes quick completions: see `write_with`."""
         if self._deps.database.kind.writers_are_serial:
             self._no_claim.clear()
         try:
@@ -389,13 +389,13 @@ class Results:
                 continue
             item, transition = one.finish, one.transition
             if self._unwritten.pop(item.lease_token, None) is None:
-                continue  # written once more as the worker left, beside a claim that was cut off
+                continue  # written once more as the worker left, while a claim was cut off
             if self._failed:
                 self._failed.discard(item.lease_token)
             if transition is None:
-                continue  # its lease was lost, or an earlier commit of this end took effect
+                continue  # its lease token is no longer valid, or an earlier commit of this outcome took effect
             outcome, first = item.outcome, transition.steps[0].target
-            # A job that is put back because its key is not here never began.
+            # A job that is released because its key is not here never began.
             self.released += isinstance(outcome, Released) and not outcome.seconds
             if not isinstance(outcome, Failed) or outcome.is_of_handler:
                 counted.append((item.organization, item.job_type, first, item.seconds))
@@ -416,7 +416,7 @@ class Results:
         self._on_written(any(one.may_make_ready for one in done))
 
     def _told_traceback(self, item: Finish, error: ErrorReport | None) -> str | None:
-        """Return the traceback for subscribers; None if they are not to be told: a key seals it in the database."""
+        """Return the traceback for subscribers; None if a key seals it in the database."""
         is_told = self._deps.settings.log_tracebacks and item.seal is None
         return error.traceback if is_told and error is not None else None
 

@@ -1,12 +1,12 @@
-"""Hints that a job may be claimable, so that an idle worker looks at once.
+"""Hints that a job may be claimable, so that an idle worker reads the lanes at once.
 
 A hint has no content and may get lost: workers rely on polling.
 
-PostgreSQL: NOTIFY takes a lock that all commits with a NOTIFY share, so it is never part of a submission. A separate
-thread sends it after the commit, at most fifty times a second. A worker reads at most a hundred a second. SQLite: every
-commit of another connection changes `PRAGMA data_version`, even a commit of the worker itself. If others commit within
-a hundredth of a second of the worker's own commit, only their new jobs can be told apart. The worker sees the rest when
-it next looks at all lanes, at most a tenth of a second later.
+* PostgreSQL: all commits with a NOTIFY wait for the same lock, so NOTIFY is never part of a submission. A separate
+  thread sends it after the commit, at most fifty times a second. A worker reads at most a hundred a second.
+* SQLite: every commit of another connection changes `PRAGMA data_version`, also a commit of the worker itself. If
+  another process commits within a hundredth of a second of the worker's commit, the worker recognizes only new jobs. It
+  finds other changes when it next reads all lanes, at most a tenth of a second later.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from fairlane.store.row_security import is_pooled
 from fairlane.store.transaction import Database
 
 _CHANNEL: Final = "fairlane_ready"
-# PostgreSQL writes a commit record for it, for which nobody has to wait.
+# PostgreSQL writes a commit record for it. Without synchronous_commit, the thread does not wait for the disk.
 _NOTIFY: Final = f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{_CHANNEL}', '')"
 _CLOSE: Final = 1.0  # seconds to wait in `close` for a hint that is being sent
 
@@ -49,7 +49,7 @@ class Hints:
         if self._process != os.getpid():
             with suppress(RuntimeError):  # no thread can be started now; the next hint retries
                 self._start()
-        if not self._asked.is_set():  # otherwise the thread has not looked yet, and will do so after this commit
+        if not self._asked.is_set():  # otherwise the thread will send a hint after this commit
             self._asked.set()
 
     def close(self) -> None:
@@ -90,8 +90,8 @@ class Listener:
 
     Args:
         database: the worker's, which counts the worker's own commits.
-        on_hint: called with True if somebody else made a change; False if nobody did, or it came with a commit of the
-            worker.
+        on_hint: called with True if another session made a change; with False if not, or if the worker committed at the
+            same time.
         loop: the loop on which claims are made.
     """
 

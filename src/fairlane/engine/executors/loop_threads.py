@@ -67,21 +67,21 @@ class LoopThreads(ThreadPoolExecutor):
     def __init__(self, slots: int) -> None:
         super().__init__(1)
         self._most_left = max(FEWEST, 2 * slots)  # threads of jobs of an organization that are over
-        self._guard = threading.Lock()  # of what follows
+        self._guard = threading.Lock()  # for the attributes below
         self._calls: dict[Life | None, _Calls] = {}
-        self._lines: dict[str, _Calls] = {}  # of an organization: see `_calls_of`
-        self._with_more: dict[Life, _Calls] = {}  # all jobs that run and have more threads than one, and some that had
+        self._lines: dict[str, _Calls] = {}  # by organization: see `_calls_of`
+        self._with_more: dict[Life, _Calls] = {}  # all running jobs with more than one thread, and some that had more
         self._busy = 0  # threads that make calls
         self._free = 0  # threads that wait for a job's calls
         self._is_closed = False
         self._given: SimpleQueue[_Calls | None] = SimpleQueue()  # to a free thread; None ends it
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
-        """Make the call in a thread of the job whose code asks for it.
+        """Make the call in a thread of the job whose code submits it.
 
         Raises:
-            TransientError: too many calls of jobs of its organization that are over still run. No call of a job that is
-                over is refused so: a task that jobs of all organizations share may make it.
+            TransientError: too many calls of its organization's ended jobs still run. Calls of ended jobs never get
+                this error: such a call may come from a task that jobs of all organizations share.
             RuntimeError: the loop is closed, or the system has no thread to give.
         """
         future: Future[T] = Future()
@@ -93,13 +93,13 @@ class LoopThreads(ThreadPoolExecutor):
                 try:
                     self._have_thread(mine)
                 except RuntimeError:
-                    if not mine.threads:  # else those that there are make all calls
+                    if not mine.threads:  # otherwise the existing threads make all calls
                         raise
             mine.waiting.append((future, partial(fn, *args, **kwargs)))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls. Nobody waits for those that run."""
+        """Take no more calls. Running calls continue, and nothing waits for them."""
         with self._guard:
             self._is_closed = True
             for _ in range(self._free):
@@ -114,18 +114,18 @@ class LoopThreads(ThreadPoolExecutor):
 
     @property
     def left_behind(self) -> int:
-        """Return of how many jobs that are long over a call runs; from any thread."""
+        """Count the jobs that ended long ago and still have a running call; from any thread."""
         now = time.monotonic()
         with self._guard:
             return sum(mine.are_left_behind(now) for mine in self._calls.values())
 
     def _calls_of(self, job: Life | None) -> _Calls:
-        """Return the calls that a call of this job joins: those of the job itself, or of the line of its organization.
+        """Return the calls that a call of this job joins: those of the job itself, or those of its organization's line.
 
-        The line is for jobs that are over and have no thread, where their organization has left too many behind.
+        The line is for ended jobs without a thread, if their organization has abandoned too many threads.
 
         Raises:
-            TransientError: the job runs and has no thread, and its organization has left too many behind.
+            TransientError: the job runs and has no thread, and its organization has abandoned too many threads.
         """
         mine = self._calls.get(job)
         if mine is not None:
@@ -152,7 +152,7 @@ class LoopThreads(ThreadPoolExecutor):
         return job.ended is None and self._more_threads() < MORE and not self._are_too_many_left(job.organization)
 
     def _are_too_many_left(self, organization: str) -> bool:
-        """Return True if so many threads make calls of the organization's jobs that are over."""
+        """Return True if too many threads make calls of the organization's ended jobs."""
         if self._busy < self._most_left:
             return False
         left = sum(
@@ -163,13 +163,13 @@ class LoopThreads(ThreadPoolExecutor):
         return left >= self._most_left
 
     def _more_threads(self) -> int:
-        """Return how many threads jobs that run have beyond their first."""
+        """Return how many threads the running jobs have beyond their first threads."""
         more = {job: mine for job, mine in self._with_more.items() if job.ended is None and mine.threads > 1}
         self._with_more = more
         return sum(mine.threads - 1 for mine in more.values())
 
     def _have_thread(self, mine: _Calls) -> None:
-        """Have one more thread make these calls; under the lock."""
+        """Give these calls one more thread; under the lock."""
         if self._free:
             self._free -= 1
             self._given.put(mine)
@@ -190,7 +190,7 @@ class LoopThreads(ThreadPoolExecutor):
                 with self._guard:
                     del mine.begun[future]
                 tell()
-                del future, call, taken, tell  # a free thread keeps nothing of its last job
+                del future, call, taken, tell  # a free thread keeps no reference to its last job
             mine = None
             mine = self._more()
 
@@ -214,6 +214,6 @@ class LoopThreads(ThreadPoolExecutor):
             return self._given.get(timeout=IDLE_THREADS)
         with self._guard:
             with suppress(Empty):
-                return self._given.get_nowait()  # somebody counted on this thread just now
+                return self._given.get_nowait()  # another thread has just given calls to this one
             self._free = max(self._free - 1, 0)
         return None
