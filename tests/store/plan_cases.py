@@ -380,6 +380,10 @@ CASES = {
         ),
         ("job_parents_parent",),
     ),
+    "children of a job": Case(
+        lambda connection: dependencies.count_children(connection, "big", UUID(int=1), up_to=5_001),
+        ("job_parents_parent",),
+    ),
     "dead letters to revive": Case(
         lambda connection: revival.revive_children(connection, LATER, "big", {UUID(int=1): "ana"}),
         ("dead_letters_cause",),

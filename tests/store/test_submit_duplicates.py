@@ -1,12 +1,15 @@
 """Identical submissions, for how long they count as identical, and the result (R2, R3). Races are in `races/`."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from fairlane import DuplicateJob, Fairlane, Job, JobContext, JobStatus, Submission
+from fairlane.store.statements import dependencies
 from tests.store.races.agreement import assert_log_agrees, steps
 from tests.store.races.scene import BROKEN, Scene
 
@@ -37,6 +40,20 @@ def duplicate(scene: Scene, **more: Any) -> DuplicateJob:
     with pytest.raises(DuplicateJob) as error:
         letter(scene, **more)
     return error.value
+
+
+@contextmanager
+def rows_changed(scene: Scene, table: str) -> Iterator[list[int]]:
+    """Yield a list that gets the number of rows of each UPDATE of the table."""
+    numbers: list[int] = []
+
+    def note(_: Any, cursor: Any, statement: str, *_more: Any) -> None:
+        if statement.startswith(f"UPDATE {table} "):
+            numbers.append(cursor.rowcount)
+
+    event.listen(scene.fl.database.engine, "after_cursor_execute", note)
+    yield numbers
+    event.remove(scene.fl.database.engine, "after_cursor_execute", note)
 
 
 class TestIdentity:
@@ -180,6 +197,33 @@ class TestReplace:
         scene.stage()
         scene.end(*scene.worker(job_types=["letter"]).claim())
         assert steps(scene.fl, waiting) == [PENDING, QUEUED]
+
+    def test_one_submission_moves_no_more_children_than_a_transaction_settles(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ):
+        """A request of 76 bytes changed 50,000 rows in one statement."""
+        monkeypatch.setattr(dependencies, "EDGES", 3)
+        jobs = [letter(scene, dedup_key=key) for key in ("few", "many", "other")]
+        parents = [0, 0, 0, 1, 1, 1, 1, 2]
+        children = [scene.submit(depends_on=[jobs[parent]]) for parent in parents]
+        with rows_changed(scene, "fairlane_job_parents") as moved:
+            few = letter(scene, dedup_key="few", on_duplicate="replace")
+            assert sum(moved) == 3
+            error = duplicate(scene, dedup_key="many", on_duplicate="replace")
+            assert sum(moved) == 3
+        assert (error.existing_id, error.existing_status) == (jobs[1].id, QUEUED)
+        assert "at most 3 children" in str(error)
+        together = [
+            Submission("letter", organization="acme", dedup_key=key, on_duplicate="replace") for key in ("few", "other")
+        ]
+        with rows_changed(scene, "fairlane_job_parents") as moved, pytest.raises(DuplicateJob):
+            scene.fl.submit_many(together)
+        assert sum(moved) == 0
+        assert [scene.get(job).status for job in (few, *jobs)] == [QUEUED, CANCELED, QUEUED, QUEUED]
+        waits = {0: few.id, 1: jobs[1].id, 2: jobs[2].id}
+        assert [scene.get(child).depends_on for child in children] == [(waits[parent],) for parent in parents]
+        scene.fl.cancel(jobs[1].id, organization="acme")
+        assert letter(scene, dedup_key="many", on_duplicate="replace").status == QUEUED
 
     def test_children_of_a_job_whose_successor_has_parents_learn_of_its_cancel(self, scene: Scene):
         # Were they to wait for the successor, it might wait for them.

@@ -16,7 +16,7 @@ from fairlane.domain.jobs import JobState
 from fairlane.domain.permissions import may_replace
 from fairlane.domain.statuses import JobStatus
 from fairlane.store.engine import engine_of
-from fairlane.store.statements import audit, dedup, limits
+from fairlane.store.statements import audit, dedup, dependencies, limits
 from fairlane.store.statements.drafts import Dedup, Draft, RateLimit, at
 from fairlane.store.statements.locks import lock_job
 from fairlane.store.statements.rows import HAS_STATE, STATUS, WHOLE
@@ -31,12 +31,14 @@ _QUEUE_FULL_RETRY = 30.0  # seconds; a guess, as nobody knows when a job will en
 class Duplicates:
     """The result of deduplication: drafts that get an earlier job, and earlier jobs that drafts replace.
 
-    `successors`: the drafts that replace a job and take over its children, by the job's id.
+    `successors`: the drafts that replace a job and take over its children, by the job's id. `children`: how many
+    children they take over.
     """
 
     earlier: dict[UUID, UUID] = field(default_factory=dict)
     replaced: dict[UUID, UUID] = field(default_factory=dict)
     successors: dict[UUID, UUID] = field(default_factory=dict)
+    children: int = 0
 
     def stand_in(self, job_id: UUID) -> UUID:
         """Return the id of the job that is used in place of the draft or the replaced job of this id."""
@@ -275,8 +277,27 @@ def _resolve_duplicate(
         found.replaced[draft.id] = holder.job_id
         if not draft.parents:
             found.successors[holder.job_id] = draft.id
+            _count_children(connection, draft, holder, found)
         return
     raise _duplicate(draft, holder)
+
+
+def _count_children(connection: Connection, draft: Draft, holder: dedup.KeyHolder, found: Duplicates) -> None:
+    """Count the children that the draft takes over. All are changed in this transaction, so their number is bounded.
+
+    Raises:
+        DuplicateJob
+    """
+    most, earlier = dependencies.EDGES, holder.job_id
+    left = most - found.children
+    found.children += dependencies.count_children(connection, draft.organization, earlier, up_to=left + 1)
+    if found.children > most:
+        raise DuplicateJob(
+            f"Job {earlier} can't be replaced: one submission moves at most {most} children to new jobs, and this one "
+            f'has more. Cancel the job first, replace fewer jobs at a time, or submit with on_duplicate="return".',
+            existing_id=earlier,
+            existing_status=holder.status,
+        )
 
 
 def _duplicate(draft: Draft, holder: dedup.KeyHolder) -> DuplicateJob:

@@ -404,6 +404,22 @@ def ended_parents(connection: Connection, edges: Iterable[EdgeKey]) -> list[JobS
     return found
 
 
+def count_children(connection: Connection, organization: str, parent: UUID, *, up_to: int) -> int:
+    """Count the edges of children that wait for the job, up to `up_to`."""
+    some = (
+        select(job_parents.c.job_id)
+        .where(
+            job_parents.c.organization_id == organization,
+            job_parents.c.parent_id == parent,
+            job_parents.c.state != EdgeState.SETTLED,
+        )
+        .order_by(job_parents.c.state, job_parents.c.job_id)  # the index's order, so that the planner uses it
+        .limit(up_to)
+        .subquery()
+    )
+    return connection.execute(select(func.count()).select_from(some)).scalar_one()
+
+
 def unmet_parents(connection: Connection, organization: str, job_id: UUID, limit: int) -> Sequence[AnyRow]:
     """Return the first `limit` live parents: id, job_type, status; `total` on each row counts all of them.
 

@@ -193,13 +193,13 @@ def _move_children(connection: Connection, now: datetime, drafts: Sequence[Draft
     If the replacement has parents, it might depend on such a child. Then the children are told that their parent was
     canceled.
     """
+    canceled: list[JobState] = []
     for draft in drafts if duplicates.replaced else ():
         earlier = duplicates.replaced.get(draft.id)
         if earlier is None:
             continue
         if draft.parents:
-            end = JobState(draft.organization, earlier, draft.job_type, JobStatus.CANCELED)
-            dependencies.settle(connection, now, [end])
+            canceled.append(JobState(draft.organization, earlier, draft.job_type, JobStatus.CANCELED))
         else:
             connection.execute(
                 update(job_parents)
@@ -210,3 +210,4 @@ def _move_children(connection: Connection, now: datetime, drafts: Sequence[Draft
                 )
                 .values(parent_id=draft.id, state=EdgeState.NEW)
             )
+    dependencies.settle(connection, now, canceled)
