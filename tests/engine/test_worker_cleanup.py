@@ -311,7 +311,7 @@ def planted(fl: Engine) -> list[int]:
 def test_old_rows_go_by_batches_and_the_next_round_follows_at_once(
     fl: Engine, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One DELETE of all old keys of an organization kept the files of all organizations from being deleted."""
+    """A DELETE of all old keys at once kept the files of all organizations from being deleted."""
     monkeypatch.setattr(module, "_OLD", 3)
     plant(fl, 7)
     clock.advance(DAY + 1)
