@@ -189,7 +189,6 @@ def _of_organization(event: Event) -> tuple[int, str] | None:
                 f"Jobs of {event.organization} wait: this worker can't use its encryption key. {event.why}"
             )
         case e.BreakerClosed():
-            # The error's text and its traceback belong to the organization, so the log only says where they are.
             why = f"{event.by} closed its breaker" if event.by else "the job on trial completed"
             return logging.INFO, f"{event.job_type} of {event.organization} starts again: {why}."
         case _:
